@@ -1,0 +1,18 @@
+//! Tells the program which compiler and commit it was made from, for `-version`.
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../../.git/HEAD");
+    let first_line = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.lines().next()?.trim().to_owned())
+    };
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let compiler = first_line(&rustc, &["--version"]).unwrap_or_else(|| "unknown compiler".into());
+    // "rustc 1.95.0 (59807616e 2026-04-14)" -> "rustc1.95.0", as Go's versions look.
+    let compiler: String = compiler.split(' ').take(2).collect();
+    println!("cargo::rustc-env=CORTEN_COMPILER={compiler}");
+    let commit = first_line("git", &["rev-parse", "--short=9", "HEAD"]).unwrap_or_default();
+    println!("cargo::rustc-env=CORTEN_COMMIT={commit}");
+}

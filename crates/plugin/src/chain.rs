@@ -1,0 +1,237 @@
+//! The chain driver: a loop down, a loop back, and a task only when somebody waits.
+use std::fmt;
+use std::sync::Arc;
+
+use corten_wire::{Class, Question, Rcode};
+
+use crate::{Exchange, Flow, Interest, Phase, Plugin};
+
+/// A server block's plugins in chain order.
+pub struct Chain {
+    links: Box<[Arc<dyn Plugin>]>,
+    response_only: u64,
+    any_class: u64,
+}
+
+/// How far the synchronous run came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// Over: send the reply, or nothing after [`Flow::Drop`].
+    Done(Flow),
+    /// Hand the exchange to a task that calls [`Chain::resume`].
+    Waits(u8, Phase),
+}
+
+/// The plugins below one plugin.
+#[derive(Clone, Copy)]
+pub struct Next<'a> {
+    chain: &'a Arc<Chain>,
+    at: u8,
+}
+
+impl Chain {
+    /// Longest chain: one bit per link.
+    pub const LINKS_MAX: usize = 64;
+
+    /// How often plugins may ask for [`Flow::Again`] in one exchange.
+    pub const ROUNDS_MAX: u8 = 16;
+
+    /// Builds a chain, or gives the links back when there are too many.
+    pub fn new(links: Vec<Arc<dyn Plugin>>) -> Result<Arc<Self>, Vec<Arc<dyn Plugin>>> {
+        if links.len() > Self::LINKS_MAX {
+            return Err(links);
+        }
+        let (mut response_only, mut any_class) = (0, 0);
+        for (at, link) in links.iter().enumerate() {
+            response_only |= u64::from(link.interest() == Interest::Response) << at;
+            any_class |= u64::from(link.any_class()) << at;
+        }
+        Ok(Arc::new(Self { links: links.into(), response_only, any_class }))
+    }
+
+    /// The links, first to last.
+    pub fn links(&self) -> &[Arc<dyn Plugin>] {
+        &self.links
+    }
+
+    /// Runs `ex` as far as it goes without waiting.
+    pub fn run(&self, ex: &mut Exchange) -> Progress {
+        self.down(ex, 0, 0)
+    }
+
+    /// Goes on after [`Progress::Waits`].
+    pub async fn resume(self: &Arc<Self>, ex: &mut Exchange, at: u8, phase: Phase) -> Flow {
+        self.settle(ex, 0, Progress::Waits(at, phase)).await
+    }
+
+    /// Runs what plugins asked for with [`Exchange::after_send`].
+    pub async fn afterwards(self: &Arc<Self>, ex: &mut Exchange) {
+        while ex.afterwards != 0 {
+            let at = ex.afterwards.trailing_zeros() as u8;
+            ex.afterwards &= ex.afterwards - 1;
+            ex.cursor = at;
+            let next = Next { chain: self, at: at + 1 };
+            let _ = self.links[usize::from(at)].wait(ex, next, Phase::Sent).await;
+        }
+    }
+
+    fn down(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
+        let internet = ex.query.question.class == Class::IN;
+        for at in from..self.links.len() as u8 {
+            if self.response_only >> at & 1 == 1 {
+                ex.watchers |= 1 << at;
+                continue;
+            }
+            if !internet && self.any_class >> at & 1 == 0 {
+                continue;
+            }
+            ex.cursor = at;
+            match self.links[usize::from(at)].on_query(ex) {
+                Flow::Pass => (),
+                Flow::Watch => ex.watchers |= 1 << at,
+                Flow::Wait => return Progress::Waits(at, Phase::Query),
+                end => return self.turn(ex, at, floor, end),
+            }
+        }
+        if !internet {
+            let _ = ex.answer(Rcode::REFUSED);
+            return self.back(ex, floor);
+        }
+        // CoreDNS's words (plugin.NextOrFailure): people match them with `errors { consolidate … }`.
+        let last = self.links.last().map_or("server", |link| link.name());
+        let _ = ex.fail(Rcode::SERVFAIL, format!("plugin/{last}: no next plugin found"));
+        self.back(ex, floor)
+    }
+
+    /// Ends the way down at `at`.
+    fn turn(&self, ex: &mut Exchange, at: u8, floor: u8, end: Flow) -> Progress {
+        ex.answered_by.get_or_insert(at);
+        match end {
+            Flow::Drop => ex.dropped = true,
+            Flow::Respond if ex.reply.is_started() => ex.dropped = false,
+            _ => {
+                let name = self.links[usize::from(at)].name();
+                let _ = ex.fail(Rcode::SERVFAIL, format!("plugin/{name}: {end:?} without a reply"));
+            }
+        }
+        self.back(ex, floor)
+    }
+
+    fn back(&self, ex: &mut Exchange, floor: u8) -> Progress {
+        while ex.watchers.checked_shr(u32::from(floor)).unwrap_or(0) != 0 {
+            let at = ex.watchers.ilog2() as u8;
+            ex.watchers &= !(1 << at);
+            ex.cursor = at;
+            match self.links[usize::from(at)].on_response(ex) {
+                Flow::Wait => return Progress::Waits(at, Phase::Response),
+                Flow::Again if ex.rounds < Self::ROUNDS_MAX => return self.again(ex, at, floor),
+                Flow::Again => {
+                    let name = self.links[usize::from(at)].name();
+                    let _ = ex.fail(Rcode::SERVFAIL, format!("plugin/{name}: asks again without end"));
+                }
+                Flow::Drop => ex.dropped = true,
+                Flow::Respond | Flow::Pass | Flow::Watch => (),
+            }
+        }
+        Progress::Done(if ex.dropped { Flow::Drop } else { Flow::Respond })
+    }
+
+    fn again(&self, ex: &mut Exchange, at: u8, floor: u8) -> Progress {
+        ex.rounds += 1;
+        ex.forget_below(at);
+        ex.watchers |= 1 << at;
+        self.down(ex, at + 1, floor)
+    }
+
+    async fn settle(self: &Arc<Self>, ex: &mut Exchange, floor: u8, mut step: Progress) -> Flow {
+        loop {
+            let (at, phase) = match step {
+                Progress::Done(end) => return end,
+                Progress::Waits(at, phase) => (at, phase),
+            };
+            ex.cursor = at;
+            let next = Next { chain: self, at: at + 1 };
+            let flow = self.links[usize::from(at)].wait(ex, next, phase).await;
+            step = match (phase, flow) {
+                (Phase::Query, Flow::Pass) => self.down(ex, at + 1, floor),
+                (Phase::Query, Flow::Watch) => {
+                    ex.watchers |= 1 << at;
+                    self.down(ex, at + 1, floor)
+                }
+                (Phase::Response, Flow::Again) if ex.rounds < Self::ROUNDS_MAX => self.again(ex, at, floor),
+                (Phase::Response, end) => {
+                    ex.dropped |= end == Flow::Drop;
+                    self.back(ex, floor)
+                }
+                (Phase::Query | Phase::Sent, end) => self.turn(ex, at, floor, end),
+            };
+        }
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.links.iter().map(|link| link.name())).finish()
+    }
+}
+
+impl<'a> Next<'a> {
+    /// Runs the plugins below on the same exchange, their way back included.
+    pub async fn run(self, ex: &mut Exchange) -> Flow {
+        let mut run = Below { cursor: ex.cursor, finished: false, ex };
+        let first = self.chain.down(run.ex, self.at, self.at);
+        // Boxed, because a plugin's `wait` may run a chain that runs its `wait` again.
+        let end = Box::pin(self.chain.settle(run.ex, self.at, first)).await;
+        run.finished = true;
+        end
+    }
+
+    /// Asks the plugins below another question, in the name of `like`'s client.
+    pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
+        let mut ex = Exchange::another(question, like);
+        let _ = self.run(&mut ex).await;
+        ex
+    }
+
+    /// A handle that may outlive the exchange, for work in the background.
+    pub fn detach(self) -> Detached {
+        Detached { chain: Arc::clone(self.chain), at: self.at }
+    }
+}
+
+impl fmt::Debug for Next<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Next({} of {:?})", self.at, self.chain)
+    }
+}
+
+/// The plugins below one plugin, owned; keeps its generation of the configuration alive.
+#[derive(Debug)]
+pub struct Detached {
+    chain: Arc<Chain>,
+    at: u8,
+}
+
+impl Detached {
+    /// Asks a question in the name of `like`'s client.
+    pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
+        Next { chain: &self.chain, at: self.at }.ask(question, like).await
+    }
+}
+
+/// Gives the exchange back as its owner left it, also when the run below is abandoned (a timeout drops the future).
+struct Below<'a> {
+    ex: &'a mut Exchange,
+    cursor: u8,
+    finished: bool,
+}
+
+impl Drop for Below<'_> {
+    fn drop(&mut self) {
+        self.ex.cursor = self.cursor;
+        if !self.finished {
+            self.ex.forget_below(self.cursor);
+        }
+    }
+}

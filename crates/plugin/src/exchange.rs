@@ -1,0 +1,186 @@
+//! One query and what becomes of it.
+use std::any::Any;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use corten_wire::{Query, Question, Rcode, Reply};
+
+use crate::Flow;
+
+/// An error of any kind, for the *errors* plugin and the log.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What carried the query here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Plain datagrams.
+    Udp,
+    /// Plain TCP.
+    Tcp,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+}
+
+impl Transport {
+    /// `udp` or `tcp`: what CoreDNS's logs and metrics call it.
+    pub const fn network(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp | Self::Tls => "tcp",
+        }
+    }
+}
+
+/// One query on its way down a chain, and its reply on the way back.
+///
+/// Belongs to a worker and is used for one query after the other; a link that waits takes it along into its task.
+pub struct Exchange {
+    /// The query; plugins may change its question and must put it back.
+    pub query: Query,
+    /// The reply so far.
+    pub reply: Reply,
+    /// Where the query came from.
+    pub client: SocketAddr,
+    /// The address it was sent to.
+    pub local: SocketAddr,
+    /// What carried it.
+    pub transport: Transport,
+    /// When it was read from its socket; one reading of the clock serves a whole batch.
+    pub received: Instant,
+    pub(crate) failure: Option<BoxError>,
+    pub(crate) notes: Vec<(u8, Box<dyn Any + Send + Sync>)>,
+    pub(crate) cursor: u8,
+    pub(crate) watchers: u64,
+    pub(crate) afterwards: u64,
+    pub(crate) answered_by: Option<u8>,
+    pub(crate) rounds: u8,
+    pub(crate) dropped: bool,
+}
+
+impl Exchange {
+    /// An empty one, for a worker to read queries into.
+    pub fn new() -> Self {
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self {
+            query: Query::new(),
+            reply: Reply::new(),
+            client: nobody,
+            local: nobody,
+            transport: Transport::Udp,
+            received: Instant::now(),
+            failure: None,
+            notes: Vec::new(),
+            cursor: 0,
+            watchers: 0,
+            afterwards: 0,
+            answered_by: None,
+            rounds: 0,
+            dropped: false,
+        }
+    }
+
+    /// Another question of the same client: header bits and EDNS are those of `like`.
+    pub(crate) fn another(question: &Question, like: &Self) -> Self {
+        Self {
+            query: like.query.with_question(question),
+            client: like.client,
+            local: like.local,
+            transport: like.transport,
+            received: like.received,
+            ..Self::new()
+        }
+    }
+
+    /// Begins a reply with this RCODE; records go behind it with [`Reply::push`].
+    pub fn start(&mut self, rcode: Rcode) -> &mut Reply {
+        self.reply.start(&self.query, rcode);
+        &mut self.reply
+    }
+
+    /// Answers with an RCODE and no records.
+    pub fn answer(&mut self, rcode: Rcode) -> Flow {
+        self.start(rcode);
+        Flow::Respond
+    }
+
+    /// Answers with an RCODE and leaves `error` for the *errors* plugin.
+    pub fn fail(&mut self, rcode: Rcode, error: impl Into<BoxError>) -> Flow {
+        self.failure = Some(error.into());
+        self.answer(rcode)
+    }
+
+    /// Error left by a plugin further down.
+    pub fn failure(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        self.failure.as_deref()
+    }
+
+    /// Whether nothing is to be sent.
+    pub fn is_dropped(&self) -> bool {
+        self.dropped
+    }
+
+    /// Keeps a note for this plugin's own way back; one allocation.
+    pub fn keep<T: Send + Sync + 'static>(&mut self, note: T) {
+        self.notes.push((self.cursor, Box::new(note)));
+    }
+
+    /// Takes this plugin's note.
+    pub fn kept<T: 'static>(&mut self) -> Option<T> {
+        let cursor = self.cursor;
+        let at = self.notes.iter().position(|(owner, note)| *owner == cursor && note.is::<T>())?;
+        self.notes.swap_remove(at).1.downcast().ok().map(|note| *note)
+    }
+
+    /// Asks for a call of `wait` with [`crate::Phase::Sent`].
+    pub fn after_send(&mut self) {
+        self.afterwards |= 1 << self.cursor;
+    }
+
+    /// Whether a plugin asked for a call after the reply is sent.
+    pub fn has_afterwards(&self) -> bool {
+        self.afterwards != 0
+    }
+
+    /// Index of the plugin that answered.
+    pub fn answered_by(&self) -> Option<usize> {
+        self.answered_by.map(usize::from)
+    }
+
+    /// Forgets what plugins below `cursor` have done.
+    pub(crate) fn forget_below(&mut self, cursor: u8) {
+        let above = (1 << cursor) - 1;
+        self.watchers &= above;
+        self.afterwards &= above | 1 << cursor;
+        self.notes.retain(|(owner, _)| *owner <= cursor);
+        self.reply.clear();
+        self.failure = None;
+        self.answered_by = None;
+        self.dropped = false;
+    }
+
+    /// Makes the exchange ready for the next query; keeps its memory. The query is left to the next reading.
+    pub fn recycle(&mut self) {
+        self.reply.clear();
+        self.failure = None;
+        self.notes.clear();
+        self.dropped = false;
+        (self.cursor, self.watchers, self.afterwards, self.answered_by, self.rounds) = (0, 0, 0, None, 0);
+    }
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("question", &self.query.question)
+            .field("client", &self.client)
+            .field("rcode", &self.reply.rcode)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! One message in, one message out: gate, route, chain, reply.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use corten_plugin::{Chain, Exchange, Flow, Phase, Progress, Transport};
+use corten_wire::finish::{Carrier, header_only};
+use corten_wire::{Gate, Rcode};
+
+use crate::generation::Table;
+use crate::panics::{contain, contain_wait, mend};
+
+/// What became of a message.
+pub(crate) enum Outcome<'t> {
+    /// The reply stands in the buffer; some plugin of the chain asks for a call behind it.
+    Reply(Option<&'t Arc<Chain>>),
+    /// Nothing is to be sent.
+    Nothing,
+    /// A plugin waits: the exchange goes into a task that calls [`finish_waiting`].
+    Waits(Waiting<'t>),
+}
+
+/// Where a waiting exchange goes on.
+pub(crate) struct Waiting<'t> {
+    pub(crate) chain: &'t Arc<Chain>,
+    pub(crate) at: u8,
+    pub(crate) phase: Phase,
+}
+
+/// Where a message came from and went to.
+#[derive(Clone, Copy)]
+pub(crate) struct Journey {
+    pub(crate) client: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) received: Instant,
+}
+
+/// What the transport carries.
+pub(crate) const fn carrier(transport: Transport) -> Carrier {
+    match transport {
+        Transport::Udp => Carrier::Datagram,
+        Transport::Tcp | Transport::Tls => Carrier::Stream,
+    }
+}
+
+/// Answers one message as far as it goes without waiting; the reply is appended to `out`.
+pub(crate) fn answer<'t>(ex: &mut Exchange, table: &'t Table, message: &[u8], journey: Journey, out: &mut Vec<u8>) -> Outcome<'t> {
+    ex.recycle();
+    (ex.client, ex.local, ex.transport, ex.received) = (journey.client, journey.local, journey.transport, journey.received);
+    match ex.query.read(message) {
+        Gate::Pass => (),
+        Gate::Ignore => return Outcome::Nothing,
+        Gate::Header(rcode) => {
+            header_only(&ex.query, rcode, out);
+            return Outcome::Reply(None);
+        }
+        Gate::Whole(rcode) => return refuse(ex, rcode, out),
+    }
+    let question = &ex.query.question;
+    let found = match table.serves(question.class) {
+        true => table.find(question),
+        false => return refuse(ex, Rcode::REFUSED, out),
+    };
+    let Some(chain) = (match found {
+        Some(served) => served.chain.as_ref(),
+        None => table.elsewhere.as_ref(),
+    }) else {
+        return refuse(ex, Rcode::REFUSED, out);
+    };
+    match contain(table.panics, &table.name, || chain.run(ex)) {
+        Some(Progress::Waits(at, phase)) => return Outcome::Waits(Waiting { chain, at, phase }),
+        Some(Progress::Done(Flow::Drop)) => return Outcome::Nothing,
+        Some(Progress::Done(_)) => (),
+        None => mend(ex),
+    }
+    // Where no block answers, nobody was asked: that is no failure of a chain.
+    if found.is_none() && ex.answered_by().is_none() {
+        return refuse(ex, Rcode::REFUSED, out);
+    }
+    ex.reply.finish(&ex.query, carrier(journey.transport), out);
+    Outcome::Reply(ex.has_afterwards().then_some(chain))
+}
+
+fn refuse<'t>(ex: &mut Exchange, rcode: Rcode, out: &mut Vec<u8>) -> Outcome<'t> {
+    let _ = ex.answer(rcode);
+    ex.reply.finish(&ex.query, carrier(ex.transport), out);
+    Outcome::Reply(None)
+}
+
+/// Goes on with an exchange that waits; returns whether `out` holds a reply.
+pub(crate) async fn finish_waiting(
+    ex: &mut Exchange,
+    table: &Table,
+    chain: &Arc<Chain>,
+    at: u8,
+    phase: Phase,
+    out: &mut Vec<u8>,
+) -> bool {
+    match contain_wait(table.panics, &table.name, chain.resume(ex, at, phase)).await {
+        Some(Flow::Drop) => return false,
+        Some(_) => (),
+        None => mend(ex),
+    }
+    ex.reply.finish(&ex.query, carrier(ex.transport), out);
+    true
+}
+
+/// Runs what plugins asked for behind the reply.
+pub(crate) async fn finish_afterwards(ex: &mut Exchange, table: &Table, chain: &Arc<Chain>) {
+    let _ = contain_wait(table.panics, &table.name, chain.afterwards(ex)).await;
+}

@@ -1,0 +1,28 @@
+//! Sockets, transports and the life of a configuration.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`build`] | a Corefile becomes a [`generation::Generation`]: set-up, duplicate checks, chains |
+//! | [`generation`] | everything made from one Corefile; per listener a table from zones to chains |
+//! | [`listen`] | which sockets a generation needs, and how they are opened |
+//! | [`worker`] | one thread a core, each with a runtime of its own |
+//! | [`answer`] | one message in, one message out: gate, route, chain, reply |
+//! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
+//! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
+//! | [`life`] | start, reload, stop |
+//!
+//! No directive's name occurs here: directives that change a listener set `ServerOptions`.
+mod answer;
+mod batch;
+mod build;
+mod generation;
+mod life;
+mod limits;
+mod listen;
+mod panics;
+mod stream;
+mod udp;
+mod worker;
+
+pub use life::{BUILT_IN, Server, Settings, Source, StartError};
+pub use panics::install_panic_hook;

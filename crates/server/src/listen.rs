@@ -1,0 +1,90 @@
+//! Which sockets a generation needs, and how they are opened.
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use corten_corefile::Transport;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::generation::Listener;
+use crate::{batch, limits};
+
+/// The sockets of one listener for one worker.
+pub(crate) struct Sockets {
+    pub(crate) listener: Listener,
+    pub(crate) udp: Option<UdpSocket>,
+    pub(crate) tcp: TcpListener,
+}
+
+/// A socket that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("Listen: listen {network} {address}: bind: {text}")]
+pub(crate) struct BindError {
+    network: &'static str,
+    address: SocketAddr,
+    text: String,
+}
+
+/// Opens one listener for `workers` workers: each gets sockets of its own on the same address (SO_REUSEPORT), so that
+/// the kernel spreads the load and no worker waits for another.
+pub(crate) fn open(listener: Listener, workers: usize) -> Result<Vec<Sockets>, BindError> {
+    let datagrams = listener.transport == Transport::Dns;
+    (0..workers)
+        .map(|_| {
+            let tcp = tcp(listener.address).map_err(|error| explain("tcp", listener.address, &error))?;
+            let udp = match datagrams {
+                true => Some(udp(listener.address).map_err(|error| explain("udp", listener.address, &error))?),
+                false => None,
+            };
+            Ok(Sockets { listener, udp, tcp })
+        })
+        .collect()
+}
+
+/// Whether the machine speaks IPv6 at all; without it a wildcard is the IPv4 one alone.
+pub(crate) fn has_ipv6() -> bool {
+    UdpSocket::bind("[::1]:0").is_ok()
+}
+
+fn explain(network: &'static str, address: SocketAddr, error: &io::Error) -> BindError {
+    // Go's words, without the number of the operating system's error.
+    let text = match error.kind() {
+        io::ErrorKind::AddrInUse => "address already in use".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
+        _ => error.to_string(),
+    };
+    BindError { network, address, text }
+}
+
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        // The IPv4 wildcard has a socket of its own, which spares its queries the mapped addresses.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    // A smaller queue is no reason not to start.
+    let _ = socket.set_recv_buffer_size(limits::UDP_QUEUE_OCTETS);
+    socket.bind(&address.into())?;
+    if address.ip().is_unspecified() {
+        batch::want_destinations(socket.as_raw_fd(), address.is_ipv6())?;
+    }
+    Ok(socket.into())
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::BACKLOG)?;
+    Ok(socket.into())
+}

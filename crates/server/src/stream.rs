@@ -1,0 +1,295 @@
+//! TCP and TLS connections (RFC 7766, RFC 7858).
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use corten_corefile::Transport as Scheme;
+use corten_plugin::{Chain, Exchange, Transport};
+use corten_wire::MESSAGE_OCTETS_MAX;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::LazyConfigAcceptor;
+
+use crate::answer::{Journey, Outcome, answer, finish_afterwards, finish_waiting};
+use crate::generation::{Generation, Listener, Table};
+use crate::limits;
+use crate::udp::Place;
+use crate::worker::Current;
+
+/// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
+const DOT: &[&[u8]] = &[b"dot"];
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// One of the process's open connections.
+struct Connected;
+
+impl Connected {
+    fn new() -> Option<Self> {
+        let open = OPEN.fetch_add(1, Relaxed);
+        let this = Self;
+        (open < limits::CONNECTIONS_MAX).then_some(this)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Accepts connections until a generation no longer listens there.
+pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: Current) {
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::error!("tcp {}: {error}", listener.address),
+    };
+    loop {
+        tokio::select! {
+            biased;
+            changed = current.changed() => {
+                if changed.is_err() || !current.borrow_and_update().tables.contains_key(&listener) {
+                    break;
+                }
+            }
+            accepted = socket.accept() => match accepted {
+                Ok((stream, client)) => begin(stream, client, listener, &current),
+                Err(error) => {
+                    // Out of files, for one: trying again at once would only burn the processor.
+                    tracing::warn!("tcp {}: {error}", listener.address);
+                    sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+}
+
+/// Starts the task of a new connection; one too many is closed.
+fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
+    let Some(place) = Connected::new() else { return };
+    let current = current.clone();
+    tokio::spawn(async move {
+        let _place = place;
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().unwrap_or(listener.address);
+        // How a connection ends is the client's business; it is told nothing more.
+        let _ = match listener.transport {
+            Scheme::Tls => shake_hands(stream, client, local, listener, current).await,
+            _ => Connection::new(stream, client, local, Transport::Tcp, listener).run(current).await,
+        };
+    });
+}
+
+async fn shake_hands(stream: TcpStream, client: SocketAddr, local: SocketAddr, listener: Listener, current: Current) -> io::Result<()> {
+    let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let start = timeout(limits::HANDSHAKE, acceptor).await??;
+    let table = current.borrow().tables.get(&listener).map(Arc::clone);
+    let identity = table.and_then(|table| table.identity(start.client_hello().server_name()).map(Arc::clone));
+    // A TLS listener without an identity is not built; should it happen, nothing is served.
+    let Some(identity) = identity else { return Ok(()) };
+    if !identity.is_ready() {
+        // Afterwards the handshake fails with an alert; never is anything served in the clear.
+        let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
+    }
+    let stream = timeout(limits::HANDSHAKE, start.into_stream(identity.config(DOT))).await??;
+    Connection::new(stream, client, local, Transport::Tls, listener).run(current).await
+}
+
+/// One connection and what was read from and is to be written to it.
+struct Connection<S> {
+    stream: S,
+    client: SocketAddr,
+    local: SocketAddr,
+    transport: Transport,
+    listener: Listener,
+    ex: Box<Exchange>,
+    input: Vec<u8>,
+    /// Where in `input` the first message begins that is not answered yet.
+    begun: usize,
+    output: Vec<u8>,
+    waiting: usize,
+    /// When the last whole query came, or the connection.
+    heard: Instant,
+    queries: u64,
+    behind: Vec<(Box<Exchange>, Arc<Table>, Arc<Chain>)>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(stream: S, client: SocketAddr, local: SocketAddr, transport: Transport, listener: Listener) -> Self {
+        Self {
+            stream,
+            client: SocketAddr::new(client.ip().to_canonical(), client.port()),
+            local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+            transport,
+            listener,
+            ex: Box::default(),
+            input: Vec::new(),
+            begun: 0,
+            output: Vec::new(),
+            waiting: 0,
+            heard: Instant::now(),
+            queries: 0,
+            behind: Vec::new(),
+        }
+    }
+
+    /// Answers queries until the client closes, is silent too long, or the address is no longer served.
+    ///
+    /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
+    async fn run(mut self, mut current: Current) -> io::Result<()> {
+        let (sender, mut replies) = mpsc::channel::<Vec<u8>>(limits::PIPELINE_MAX);
+        let mut generation = Arc::clone(&current.borrow_and_update());
+        let silence = sleep(limits::FIRST_QUERY);
+        tokio::pin!(silence);
+        let mut leaving = false;
+        loop {
+            let Some(table) = generation.tables.get(&self.listener) else { return Ok(()) };
+            while self.answer_some(table, &generation, &sender) {
+                self.flush().await?;
+            }
+            self.flush().await?;
+            if leaving && self.waiting == 0 {
+                return self.stream.shutdown().await;
+            }
+            let may_read = !leaving && self.waiting < limits::PIPELINE_MAX;
+            tokio::select! {
+                biased;
+                reply = replies.recv(), if self.waiting > 0 => {
+                    self.collect(reply);
+                    while let Ok(reply) = replies.try_recv() {
+                        self.collect(Some(reply));
+                    }
+                }
+                read = self.stream.read_buf(&mut self.input), if may_read => leaving = read? == 0,
+                changed = current.changed(), if !leaving => {
+                    let new = Arc::clone(&current.borrow_and_update());
+                    if changed.is_ok() && new.tables.contains_key(&self.listener) {
+                        generation = new;
+                    } else {
+                        // What was asked is still answered, within a bound.
+                        leaving = true;
+                        silence.as_mut().reset(tokio::time::Instant::now() + limits::DRAIN);
+                    }
+                }
+                () = &mut silence => {
+                    if leaving {
+                        return self.stream.shutdown().await;
+                    }
+                    let allowed = if self.queries == 0 { limits::FIRST_QUERY } else { limits::IDLE };
+                    let until = self.heard + allowed;
+                    match until.checked_duration_since(Instant::now()) {
+                        Some(rest) if !rest.is_zero() => silence.as_mut().reset(tokio::time::Instant::now() + rest),
+                        // Whoever waits for an answer is not silent.
+                        _ if self.waiting > 0 => silence.as_mut().reset(tokio::time::Instant::now() + limits::IDLE),
+                        _ => return self.stream.shutdown().await,
+                    }
+                }
+            }
+            self.make_room();
+        }
+    }
+
+    /// Answers the whole messages of the input, as long as not too many wait; returns whether the replies must be
+    /// written before there is room for more.
+    fn answer_some(&mut self, table: &Arc<Table>, generation: &Arc<Generation>, sender: &mpsc::Sender<Vec<u8>>) -> bool {
+        let mut received = None;
+        while self.waiting < limits::PIPELINE_MAX {
+            if self.output.len() >= limits::WRITE_OCTETS {
+                return true;
+            }
+            let Some((length, rest)) = self.input.get(self.begun..).and_then(|input| input.split_first_chunk::<2>())
+            else {
+                return false;
+            };
+            let length = usize::from(u16::from_be_bytes(*length));
+            let Some(message) = rest.get(..length) else { return false };
+            let received = *received.get_or_insert_with(Instant::now);
+            self.heard = received;
+            self.queries += 1;
+            self.begun += 2 + length;
+            let journey = Journey { client: self.client, local: self.local, transport: self.transport, received };
+            let start = self.output.len();
+            self.output.extend_from_slice(&[0, 0]);
+            match answer(&mut self.ex, table, message, journey, &mut self.output) {
+                Outcome::Reply(then) => {
+                    prefix(&mut self.output, start);
+                    if let Some(chain) = then {
+                        self.behind.push((std::mem::take(&mut self.ex), Arc::clone(table), Arc::clone(chain)));
+                    }
+                }
+                Outcome::Nothing => self.output.truncate(start),
+                Outcome::Waits(waiting) => {
+                    self.output.truncate(start);
+                    let (chain, at, phase) = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
+                    let Some(place) = Place::take() else { continue };
+                    self.waiting += 1;
+                    let (table, generation, sender) = (Arc::clone(table), Arc::clone(generation), sender.clone());
+                    let mut ex = std::mem::take(&mut self.ex);
+                    tokio::spawn(async move {
+                        let (_place, _generation) = (place, generation);
+                        let mut out = vec![0, 0];
+                        if finish_waiting(&mut ex, &table, &chain, at, phase, &mut out).await {
+                            prefix(&mut out, 0);
+                        } else {
+                            out.clear();
+                        }
+                        // The channel has room for every waiter; it is closed when the client has gone.
+                        let _ = sender.send(out).await;
+                        if ex.has_afterwards() {
+                            finish_afterwards(&mut ex, &table, &chain).await;
+                        }
+                    });
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes the reply of an exchange that waited; an empty one is none.
+    fn collect(&mut self, reply: Option<Vec<u8>>) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.output.extend_from_slice(&reply.unwrap_or_default());
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            timeout(limits::WRITE, async {
+                self.stream.write_all(&self.output).await?;
+                self.stream.flush().await
+            })
+            .await??;
+            self.output.clear();
+        }
+        for (mut ex, table, chain) in self.behind.drain(..) {
+            let Some(place) = Place::take() else { continue };
+            tokio::spawn(async move {
+                let _place = place;
+                finish_afterwards(&mut ex, &table, &chain).await;
+            });
+        }
+        Ok(())
+    }
+
+    /// Forgets answered input and sees to it that the next read has room, but not more than a message needs.
+    fn make_room(&mut self) {
+        if self.begun == self.input.len() {
+            self.input.clear();
+        } else {
+            self.input.drain(..self.begun);
+        }
+        self.begun = 0;
+        let room = limits::READ_OCTETS.min((2 + MESSAGE_OCTETS_MAX).saturating_sub(self.input.len()).max(1));
+        self.input.reserve(room);
+    }
+}
+
+/// Writes the length of the message that begins two octets behind `start` in front of it.
+fn prefix(output: &mut [u8], start: usize) {
+    // No message is longer than 65,535 octets.
+    let length = (output.len() - start - 2) as u16;
+    output[start..start + 2].copy_from_slice(&length.to_be_bytes());
+}

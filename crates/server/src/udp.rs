@@ -1,0 +1,186 @@
+//! Datagrams, in batches.
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket as StdSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use corten_plugin::{Chain, Exchange, Transport};
+use socket2::{MsgHdr, SockRef};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::answer::{Journey, Outcome, answer, finish_afterwards, finish_waiting};
+use crate::batch::{Batch, source_control};
+use crate::generation::{Generation, Listener, Table};
+use crate::limits::{BATCH_MESSAGES, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
+use crate::worker::Current;
+
+thread_local!(static WAITING: Cell<usize> = const { Cell::new(0) });
+
+/// One place among the worker's waiting exchanges.
+pub(crate) struct Place;
+
+impl Place {
+    /// A place, if one is free.
+    pub(crate) fn take() -> Option<Self> {
+        WAITING.with(|waiting| {
+            (waiting.get() < WAITING_MAX).then(|| {
+                waiting.set(waiting.get() + 1);
+                Self
+            })
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A task is dropped on its worker's thread; while that one ends the count no longer matters.
+        let _ = WAITING.try_with(|waiting| waiting.set(waiting.get().saturating_sub(1)));
+    }
+}
+
+/// Serves one socket until a generation no longer listens there.
+pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Current) {
+    let generation = Arc::clone(&current.borrow_and_update());
+    let Some(table) = generation.tables.get(&listener).map(Arc::clone) else { return };
+    let socket = match UdpSocket::from_std(socket) {
+        Ok(socket) => Arc::new(socket),
+        Err(error) => return tracing::error!("udp {}: {error}", listener.address),
+    };
+    let mut worker = Worker {
+        socket,
+        local: listener.address,
+        generation,
+        table,
+        ex: Box::default(),
+        batch: Batch::new(BATCH_MESSAGES, UDP_QUERY_OCTETS_MAX),
+        behind: Vec::new(),
+    };
+    loop {
+        let socket = Arc::clone(&worker.socket);
+        tokio::select! {
+            biased;
+            // Seldom ready, and cheap to ask: a look at a version number.
+            changed = current.changed() => {
+                let generation = Arc::clone(&current.borrow_and_update());
+                match generation.tables.get(&listener).map(Arc::clone).filter(|_| changed.is_ok()) {
+                    Some(table) => (worker.table, worker.generation) = (table, generation),
+                    None => break,
+                }
+            }
+            ready = socket.readable() => {
+                if ready.is_err() {
+                    break;
+                }
+                // One system call a turn; an empty queue clears the readiness. Errors such as ECONNREFUSED of a
+                // client that has gone are of no interest: the queue goes on.
+                let _ = socket.try_io(Interest::READABLE, || worker.receive(socket.as_raw_fd()));
+                worker.send().await;
+            }
+        }
+    }
+    // What the kernel has queued was asked while this address was served.
+    while worker.receive(worker.socket.as_raw_fd()).is_ok() {
+        worker.send().await;
+    }
+}
+
+struct Worker {
+    socket: Arc<UdpSocket>,
+    local: SocketAddr,
+    generation: Arc<Generation>,
+    table: Arc<Table>,
+    ex: Box<Exchange>,
+    batch: Batch,
+    /// Exchanges of which a plugin wants to go on when the replies are sent.
+    behind: Vec<(Box<Exchange>, Arc<Chain>)>,
+}
+
+impl Worker {
+    /// Receives a batch and answers what needs no waiting.
+    fn receive(&mut self, socket: i32) -> io::Result<()> {
+        let count = self.batch.receive(socket)?;
+        let received = Instant::now();
+        for index in 0..count {
+            self.take(index, received);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, index: usize, received: Instant) {
+        let mut out = std::mem::take(self.batch.reply_to(index));
+        let Some(datagram) = self.batch.datagram(index) else { return self.batch.take_back() };
+        let local = datagram.to.map_or(self.local, |to| SocketAddr::new(to, self.local.port()));
+        let journey = Journey { client: datagram.from, local, transport: Transport::Udp, received };
+        let outcome = answer(&mut self.ex, &self.table, datagram.octets, journey, &mut out);
+        match outcome {
+            Outcome::Reply(None) => (),
+            Outcome::Reply(Some(chain)) => self.behind.push((std::mem::take(&mut self.ex), Arc::clone(chain))),
+            Outcome::Nothing => self.batch.take_back(),
+            Outcome::Waits(waiting) => {
+                let source = datagram.to;
+                let (chain, at, phase) = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
+                self.batch.take_back();
+                // Memory answers go on when too many wait; the newest waiter is the one to lose.
+                let Some(place) = Place::take() else { return };
+                let (socket, table) = (Arc::clone(&self.socket), Arc::clone(&self.table));
+                let generation = Arc::clone(&self.generation);
+                let mut ex = std::mem::take(&mut self.ex);
+                tokio::spawn(async move {
+                    let (_place, _generation) = (place, generation);
+                    let mut out = Vec::with_capacity(512);
+                    if finish_waiting(&mut ex, &table, &chain, at, phase, &mut out).await {
+                        send_one(&socket, &out, ex.client, source);
+                    }
+                    if ex.has_afterwards() {
+                        finish_afterwards(&mut ex, &table, &chain).await;
+                    }
+                });
+                return;
+            }
+        }
+        self.batch.put_back(index, out);
+    }
+
+    /// Sends the replies of the batch, then lets plugins go on that asked for it.
+    async fn send(&mut self) {
+        let mut sent = 0;
+        let mut waited = false;
+        while sent < self.batch.replies() {
+            let socket = Arc::clone(&self.socket);
+            match socket.try_io(Interest::WRITABLE, || self.batch.send(socket.as_raw_fd(), sent)) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !waited => {
+                    waited = true;
+                    if self.socket.writable().await.is_err() {
+                        break;
+                    }
+                }
+                // One reply that cannot be sent, such as to port 0, does not hold up the others.
+                Err(_) => sent += 1,
+            }
+        }
+        self.batch.sent();
+        for (mut ex, chain) in self.behind.drain(..) {
+            let Some(place) = Place::take() else { continue };
+            let (table, generation) = (Arc::clone(&self.table), Arc::clone(&self.generation));
+            tokio::spawn(async move {
+                let (_place, _generation) = (place, generation);
+                finish_afterwards(&mut ex, &table, &chain).await;
+            });
+        }
+    }
+}
+
+/// Sends the reply of an exchange that waited; from the address that was asked, where the socket has several.
+fn send_one(socket: &UdpSocket, reply: &[u8], to: SocketAddr, source: Option<IpAddr>) {
+    let (buffers, to) = ([io::IoSlice::new(reply)], to.into());
+    let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
+    // A full queue loses the reply, as the network might; the client asks again.
+    let _ = match source.map(source_control) {
+        Some((control, length)) => SockRef::from(socket).sendmsg(&message.with_control(&control[..length]), 0),
+        None => SockRef::from(socket).sendmsg(&message, 0),
+    };
+}

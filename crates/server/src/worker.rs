@@ -1,0 +1,66 @@
+//! One thread a core, each with a runtime of its own.
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{oneshot, watch};
+
+use crate::generation::Generation;
+use crate::listen::Sockets;
+use crate::{stream, udp};
+
+/// The generation that is being served, as every socket's task sees it.
+pub(crate) type Current = watch::Receiver<Arc<Generation>>;
+
+/// The threads that serve.
+///
+/// Everything of a query stays on the thread that received it: sockets, waiting tasks, timers, counters. A socket's
+/// task ends by itself when a generation no longer listens there, after it has answered what was queued.
+pub(crate) struct Workers {
+    handles: Vec<Handle>,
+    stops: Vec<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    pub(crate) fn start(count: usize) -> io::Result<Self> {
+        let mut workers = Self { handles: Vec::new(), stops: Vec::new(), threads: Vec::new() };
+        for number in 0..count {
+            // Sockets are asked for new work after this many tasks: waiters must not starve them.
+            let runtime = Builder::new_current_thread().enable_all().event_interval(31).build()?;
+            let (stop, stopped) = oneshot::channel::<()>();
+            workers.handles.push(runtime.handle().clone());
+            workers.stops.push(stop);
+            workers.threads.push(std::thread::Builder::new().name(format!("corten-{number}")).spawn(move || {
+                // Ends with a message or with the sender.
+                let _ = runtime.block_on(stopped);
+            })?);
+        }
+        Ok(workers)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Begins to serve: one worker takes one of the sockets each.
+    pub(crate) fn serve(&self, sockets: Vec<Sockets>, current: &Current) {
+        for (handle, sockets) in self.handles.iter().zip(sockets) {
+            if let Some(udp) = sockets.udp {
+                handle.spawn(udp::serve(udp, sockets.listener, current.clone()));
+            }
+            handle.spawn(stream::serve(sockets.tcp, sockets.listener, current.clone()));
+        }
+    }
+
+    /// Ends the threads; what still runs on them is abandoned.
+    pub(crate) fn stop(self) {
+        drop(self.stops);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! DNS messages as octets: names, queries, replies.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`name`] | a name of a question, inline, lower-cased, with the places of its labels |
+//! | [`codes`] | types, classes, RCODEs and opcodes as numbers with their mnemonics |
+//! | [`query`] | a received query: checked once, then read without decoding |
+//! | [`reply`] | the reply while plugins make and change it: octets and an index of the records |
+//! | [`finish`] | what every reply obeys when it leaves: header, EDNS, size |
+//! | [`typed`] | the same messages as hickory-proto's types, for code that looks into records |
+//!
+//! Not here: sockets, time, policy. Nothing here allocates for a query or a reply that fits the buffers it is given.
+//!
+//! RFC 1035 section 4 (messages), RFC 6891 (EDNS), RFC 9499 (terms).
+pub mod codes;
+pub mod finish;
+pub mod name;
+pub mod query;
+pub mod reply;
+pub mod typed;
+mod walk;
+
+pub use codes::{Class, Opcode, Rcode, RecordType};
+pub use name::{Name, NameError};
+pub use query::{Edns, Gate, Query, Question};
+pub use reply::{Owner, Rdata, Record, Reply, ReplyError, Section};
+pub use walk::{question_octets, same_question};
+
+/// Octets of the header (RFC 1035 section 4.1.1).
+pub const HEADER_OCTETS: usize = 12;
+
+/// Largest message: the length prefix of TCP has two octets (RFC 1035 section 4.2.2).
+pub const MESSAGE_OCTETS_MAX: usize = 65_535;

@@ -1,0 +1,349 @@
+//! A received query: checked once, then read without decoding.
+use std::ops::Range;
+
+use crate::codes::{Class, Opcode, Rcode, RecordType};
+use crate::name::Name;
+use crate::walk;
+use crate::HEADER_OCTETS;
+
+/// What is asked (RFC 1035 section 4.1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// QNAME, lower-cased.
+    pub name: Name,
+    /// QTYPE.
+    pub rtype: RecordType,
+    /// QCLASS.
+    pub class: Class,
+}
+
+/// What a query's OPT record says (RFC 6891 section 6.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// Octets of the largest UDP message that the sender takes, as sent: values under 512 count as 512.
+    pub udp_size: u16,
+    /// VERSION.
+    pub version: u8,
+    /// DO: DNSSEC records are wanted (RFC 3225).
+    pub dnssec_ok: bool,
+    options: Range<usize>,
+}
+
+/// Whether a message is a query that plugins may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Gate {
+    /// A well-formed query.
+    Pass,
+    /// Not to be answered at all: no header, or a response (answering those makes loops).
+    Ignore,
+    /// To be answered with this RCODE and nothing but a header.
+    Header(Rcode),
+    /// To be answered with this RCODE, question and OPT.
+    Whole(Rcode),
+}
+
+/// One query as it came from the network; read again and again into the same buffers.
+#[derive(Clone, Debug)]
+pub struct Query {
+    octets: Vec<u8>,
+    question_end: usize,
+    edns: Option<Edns>,
+    tsig: Option<usize>,
+    /// What plugins further down should answer; plugins may change it and put it back.
+    pub question: Question,
+}
+
+impl Query {
+    /// An empty one, to read into.
+    pub fn new() -> Self {
+        Self {
+            octets: Vec::with_capacity(512),
+            question_end: HEADER_OCTETS,
+            edns: None,
+            tsig: None,
+            question: Question { name: Name::root(), rtype: RecordType(0), class: Class(0) },
+        }
+    }
+
+    /// A query of our own: RD set, no EDNS.
+    pub fn ask(id: u16, question: &Question) -> Self {
+        let mut octets = vec![0; HEADER_OCTETS];
+        octets[..2].copy_from_slice(&id.to_be_bytes());
+        octets[2] = 1;
+        octets[5] = 1;
+        octets.extend_from_slice(question.name.wire());
+        octets.extend_from_slice(&question.rtype.0.to_be_bytes());
+        octets.extend_from_slice(&question.class.0.to_be_bytes());
+        let question_end = octets.len();
+        Self { octets, question_end, edns: None, tsig: None, question: question.clone() }
+    }
+
+    /// The same query with another question: header bits and OPT are kept, everything else is left out.
+    pub fn with_question(&self, question: &Question) -> Self {
+        let mut asked = Self::ask(self.id(), question);
+        if let Some(header) = self.octets.get(2..4) {
+            asked.octets[2..4].copy_from_slice(header);
+        }
+        if let Some(edns) = &self.edns {
+            let options = self.octets.get(edns.options.clone()).unwrap_or_default();
+            let [high, low] = edns.udp_size.to_be_bytes();
+            let flags = if edns.dnssec_ok { 0x80 } else { 0 };
+            asked.octets[11] = 1;
+            asked.octets.extend_from_slice(&[0, 0, 41, high, low, 0, edns.version, flags, 0]);
+            asked.octets.extend_from_slice(&(options.len() as u16).to_be_bytes());
+            let start = asked.octets.len();
+            asked.octets.extend_from_slice(options);
+            asked.edns = Some(Edns { options: start..asked.octets.len(), ..edns.clone() });
+        }
+        asked
+    }
+
+    /// Reads a message and says whether it may go on.
+    ///
+    /// The order of the checks is CoreDNS's (header first, so that most garbage costs nothing). Octets behind the
+    /// message are ignored; a record that is announced and not there, or a second OPT, is a format error.
+    pub fn read(&mut self, message: &[u8]) -> Gate {
+        self.octets.clear();
+        self.edns = None;
+        self.tsig = None;
+        self.question_end = HEADER_OCTETS;
+        let (Some(flags), Some(header)) = (be16(message, 2), message.get(..HEADER_OCTETS)) else {
+            return Gate::Ignore;
+        };
+        if flags & 0x8000 != 0 {
+            return Gate::Ignore;
+        }
+        self.octets.extend_from_slice(header);
+        let counts = [4, 6, 8, 10].map(|at| be16(message, at).unwrap_or(0));
+        if !matches!(self.opcode(), Opcode::QUERY | Opcode::NOTIFY) {
+            return Gate::Header(Rcode::NOTIMP);
+        }
+        let [1, 0..=1, 0..=1, 0..=2] = counts else {
+            return Gate::Header(Rcode::FORMERR);
+        };
+        let Ok(fixed) = self.question.name.read(message, HEADER_OCTETS) else {
+            return Gate::Header(Rcode::FORMERR);
+        };
+        let (Some(rtype), Some(class)) = (be16(message, fixed), be16(message, fixed + 2)) else {
+            return Gate::Header(Rcode::FORMERR);
+        };
+        self.question.rtype = RecordType(rtype);
+        self.question.class = Class(class);
+        self.question_end = fixed + 4;
+        self.octets.clear();
+        self.octets.extend_from_slice(message);
+        match self.read_records(counts[1] + counts[2], counts[3]) {
+            None => Gate::Whole(Rcode::FORMERR),
+            Some(()) if self.edns.as_ref().is_some_and(|edns| edns.version != 0) => Gate::Whole(Rcode::BADVERS),
+            Some(()) => Gate::Pass,
+        }
+    }
+
+    fn read_records(&mut self, plain: u16, additional: u16) -> Option<()> {
+        let mut at = self.question_end;
+        for _ in 0..plain {
+            at = walk::record(&self.octets, at)?.end;
+        }
+        for _ in 0..additional {
+            let record = walk::record(&self.octets, at)?;
+            match record.rtype {
+                // RFC 6891 section 6.1.1: one OPT at most, owned by the root.
+                RecordType::OPT if self.edns.is_some() || self.octets[at] != 0 => return None,
+                RecordType::OPT => self.edns = Some(self.read_edns(&record)?),
+                RecordType::TSIG => self.tsig = Some(at),
+                _ => (),
+            }
+            at = record.end;
+        }
+        self.octets.truncate(at);
+        Some(())
+    }
+
+    fn read_edns(&self, record: &walk::RawRecord) -> Option<Edns> {
+        let options = record.rdata..record.end;
+        // RFC 6891 section 6.1.2: the options must fill the RDATA exactly.
+        let mut rest = self.octets.get(options.clone())?;
+        while !rest.is_empty() {
+            rest = rest.get(4 + usize::from(be16(rest, 2)?)..)?;
+        }
+        Some(Edns {
+            udp_size: be16(&self.octets, record.fixed + 2)?,
+            version: *self.octets.get(record.fixed + 5)?,
+            dnssec_ok: self.octets.get(record.fixed + 6)? & 0x80 != 0,
+            options,
+        })
+    }
+
+    /// The message as it came, without octets behind its end. Only the header when the gate let no question through.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// ID.
+    pub fn id(&self) -> u16 {
+        be16(&self.octets, 0).unwrap_or(0)
+    }
+
+    /// OPCODE.
+    pub fn opcode(&self) -> Opcode {
+        Opcode(self.flags() >> 11 & 0xf)
+    }
+
+    /// RD: recursion is desired.
+    pub fn recursion_desired(&self) -> bool {
+        self.flags() & 0x0100 != 0
+    }
+
+    /// AD: the client understands AD in responses (RFC 6840 section 5.7).
+    pub fn authentic_data(&self) -> bool {
+        self.flags() & 0x0020 != 0
+    }
+
+    /// CD: the client checks signatures by itself.
+    pub fn checking_disabled(&self) -> bool {
+        self.flags() & 0x0010 != 0
+    }
+
+    /// The second and third pair of header octets.
+    pub(crate) fn flags(&self) -> u16 {
+        be16(&self.octets, 2).unwrap_or(0)
+    }
+
+    /// The OPT record, if there is one.
+    pub fn edns(&self) -> Option<&Edns> {
+        self.edns.as_ref()
+    }
+
+    /// DO, false without EDNS.
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// Data of the first EDNS option with this code.
+    pub fn edns_option(&self, code: u16) -> Option<&[u8]> {
+        let mut rest = self.octets.get(self.edns.as_ref()?.options.clone())?;
+        loop {
+            let end = 4 + usize::from(be16(rest, 2)?);
+            let (option, behind) = rest.split_at_checked(end)?;
+            if be16(option, 0)? == code {
+                return option.get(4..);
+            }
+            rest = behind;
+        }
+    }
+
+    /// Where the TSIG record begins in [`Query::octets`], if there is one.
+    pub fn tsig(&self) -> Option<usize> {
+        self.tsig
+    }
+
+    /// The question's octets as the client sent them: letter case kept, class and type behind.
+    pub fn question_octets(&self) -> &[u8] {
+        self.octets.get(HEADER_OCTETS..self.question_end).unwrap_or_default()
+    }
+
+    /// Whether [`Query::question`] is still what the client asked.
+    pub(crate) fn question_unchanged(&self) -> bool {
+        let sent = self.question_octets();
+        sent.split_last_chunk::<4>().is_some_and(|(name, &[t0, t1, c0, c1])| {
+            [t0, t1] == self.question.rtype.0.to_be_bytes()
+                && [c0, c1] == self.question.class.0.to_be_bytes()
+                && name.eq_ignore_ascii_case(self.question.name.wire())
+        })
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Two octets as a number.
+pub(crate) fn be16(octets: &[u8], at: usize) -> Option<u16> {
+    octets.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    }
+
+    const WWW: &str = "03777777 07657861 6d706c65 00 0001 0001";
+
+    #[test]
+    fn the_gate_sorts_messages() {
+        for (what, message, gate) in [
+            ("no header", "1234 0100 0001 0000 0000".into(), Gate::Ignore),
+            ("a response", format!("1234 8100 0001 0000 0000 0000 {WWW}"), Gate::Ignore),
+            ("a query", format!("1234 0100 0001 0000 0000 0000 {WWW}"), Gate::Pass),
+            ("a notification", format!("1234 2100 0001 0000 0000 0000 {WWW}"), Gate::Pass),
+            ("octets behind", format!("1234 0100 0001 0000 0000 0000 {WWW} beef"), Gate::Pass),
+            ("an update", format!("1234 2900 0001 0000 0000 0000 {WWW}"), Gate::Header(Rcode::NOTIMP)),
+            ("no question", "1234 0100 0000 0000 0000 0000".into(), Gate::Header(Rcode::FORMERR)),
+            ("two questions", format!("1234 0100 0002 0000 0000 0000 {WWW} {WWW}"), Gate::Header(Rcode::FORMERR)),
+            ("two answers", format!("1234 0100 0001 0002 0000 0000 {WWW}"), Gate::Header(Rcode::FORMERR)),
+            ("cut name", "1234 0100 0001 0000 0000 0000 0377".into(), Gate::Header(Rcode::FORMERR)),
+            ("no class", "1234 0100 0001 0000 0000 0000 0177 00 0001".into(), Gate::Header(Rcode::FORMERR)),
+            ("pointer", "1234 0100 0001 0000 0000 0000 c00c 0001 0001".into(), Gate::Header(Rcode::FORMERR)),
+            ("missing record", format!("1234 0100 0001 0000 0000 0001 {WWW}"), Gate::Whole(Rcode::FORMERR)),
+            ("EDNS", format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00008000 0000"), Gate::Pass),
+            ("EDNS 1", format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00018000 0000"), Gate::Whole(Rcode::BADVERS)),
+            (
+                "two OPTs",
+                format!("1234 0100 0001 0000 0000 0002 {WWW} 00 0029 04d0 00000000 0000 00 0029 04d0 00000000 0000"),
+                Gate::Whole(Rcode::FORMERR),
+            ),
+            ("OPT not at the root", format!("1234 0100 0001 0000 0000 0001 {WWW} 0177 00 0029 04d0 00000000 0000"), Gate::Whole(Rcode::FORMERR)),
+            ("cut option", format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00000000 0004 0003 0001"), Gate::Whole(Rcode::FORMERR)),
+        ] {
+            assert_eq!(Query::new().read(&hex(&message)), gate, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_query_shows_what_was_sent() {
+        let mut query = Query::new();
+        let message = hex("abcd 0130 0001 0000 0000 0001 03575777 07657861 6d706c65 00 001c 0001  00 0029 1000 00008000 000b 0003 0000 000a 0003 010203");
+        assert_eq!(query.read(&message), Gate::Pass);
+        assert_eq!((query.id(), query.opcode()), (0xabcd, Opcode::QUERY));
+        assert!(query.recursion_desired() && query.authentic_data() && query.checking_disabled() && query.dnssec_ok());
+        assert_eq!(query.question.name.to_string(), "www.example.");
+        assert_eq!(query.question.rtype, RecordType::AAAA);
+        assert_eq!(&query.question_octets()[..4], b"\x03WWw");
+        assert_eq!(query.edns().unwrap().udp_size, 4096);
+        assert_eq!(query.edns_option(3), Some(&b""[..]));
+        assert_eq!(query.edns_option(10), Some(&[1u8, 2, 3][..]));
+        assert_eq!(query.edns_option(8), None);
+        assert!(query.question_unchanged());
+        query.question.rtype = RecordType::A;
+        assert!(!query.question_unchanged());
+    }
+
+    #[test]
+    fn another_question_keeps_header_and_edns() {
+        let mut query = Query::new();
+        let message = format!("abcd 0110 0001 0000 0000 0001 {WWW} 00 0029 1000 00008000 0005 0003 0001 ff");
+        assert_eq!(query.read(&hex(&message)), Gate::Pass);
+        let question = Question { name: "other".parse().unwrap(), ..query.question.clone() };
+        let other = query.with_question(&question);
+        let mut read = Query::new();
+        assert_eq!(read.read(other.octets()), Gate::Pass);
+        assert!(read.dnssec_ok() && read.checking_disabled() && read.question == question);
+        assert_eq!((read.edns(), read.edns_option(3)), (other.edns(), Some(&[0xff][..])));
+    }
+
+    #[test]
+    fn a_query_of_our_own_can_be_read_back() {
+        let question = Question { name: "a.example".parse().unwrap(), rtype: RecordType::NS, class: Class::IN };
+        let made = Query::ask(7, &question);
+        let mut read = Query::new();
+        assert_eq!(read.read(made.octets()), Gate::Pass);
+        assert_eq!((read.id(), read.question, made.question_octets().len()), (7, question, 15));
+    }
+}

@@ -1,0 +1,155 @@
+//! Walking over names and records in octets that nobody has checked yet.
+use crate::codes::RecordType;
+use crate::query::be16;
+use crate::HEADER_OCTETS;
+
+/// Most octets a name may have when its pointers are followed (RFC 1035 section 2.3.4).
+const EXPANDED_MAX: usize = crate::name::NAME_OCTETS_MAX;
+
+/// The place behind the name at `at`; pointers are not followed.
+pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *message.get(at)? {
+            0 => return Some(at + 1),
+            length @ 1..=63 => at += usize::from(length) + 1,
+            192.. => return message.get(at + 1).map(|_| at + 2),
+            _ => return None,
+        }
+    }
+}
+
+/// Octets of the name at `at` without compression.
+///
+/// A pointer must point to somewhere before itself, so that the walk ends; a name of more than 255 octets is none.
+pub(crate) fn expanded_length(message: &[u8], mut at: usize) -> Option<usize> {
+    let (mut length, mut floor) = (0, at);
+    loop {
+        match *message.get(at)? {
+            0 => return Some(length + 1),
+            label @ 1..=63 => {
+                length += usize::from(label) + 1;
+                at += usize::from(label) + 1;
+                if length >= EXPANDED_MAX || at > message.len() {
+                    return None;
+                }
+            }
+            192.. => {
+                at = usize::from(be16(message, at)? & 0x3fff);
+                if at >= floor {
+                    return None;
+                }
+                floor = at;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// A record's fields as they lie in the message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawRecord {
+    pub(crate) rtype: RecordType,
+    /// Where TYPE begins.
+    pub(crate) fixed: usize,
+    pub(crate) rdata: usize,
+    pub(crate) end: usize,
+}
+
+/// The record at `at`.
+pub(crate) fn record(message: &[u8], at: usize) -> Option<RawRecord> {
+    let fixed = skip_name(message, at)?;
+    let rdata = fixed + 10;
+    let end = rdata + usize::from(be16(message, fixed + 8)?);
+    message.get(rdata..end)?;
+    Some(RawRecord { rtype: RecordType(be16(message, fixed)?), fixed, rdata, end })
+}
+
+/// Where names lie inside RDATA of types whose names may be compressed (RFC 3597 section 4, RFC 1035 section 3.3).
+///
+/// Calls `each` with the place of every such name; returns nothing when the RDATA does not hold what its type asks for.
+pub(crate) fn names_in_rdata(message: &[u8], record: &RawRecord, mut each: impl FnMut(usize)) -> Option<()> {
+    let (skip, names) = match record.rtype {
+        RecordType::NS
+        | RecordType::CNAME
+        | RecordType::PTR
+        | RecordType::MB
+        | RecordType::MD
+        | RecordType::MF
+        | RecordType::MG
+        | RecordType::MR
+        | RecordType::DNAME => (0, 1),
+        RecordType::SOA | RecordType::MINFO | RecordType::RP => (0, 2),
+        RecordType::MX | RecordType::AFSDB | RecordType::RT | RecordType::KX => (2, 1),
+        RecordType::SRV => (6, 1),
+        _ => return Some(()),
+    };
+    let mut at = record.rdata + skip;
+    for _ in 0..names {
+        let end = skip_name(message, at)?;
+        if end > record.end {
+            return None;
+        }
+        each(at);
+        at = end;
+    }
+    Some(())
+}
+
+/// The octets of the one question of a message: QNAME as it was sent, QTYPE, QCLASS.
+///
+/// Nothing unless the message has exactly one question whose name is not compressed.
+pub fn question_octets(message: &[u8]) -> Option<&[u8]> {
+    if be16(message, 4)? != 1 {
+        return None;
+    }
+    let mut at = HEADER_OCTETS;
+    loop {
+        match usize::from(*message.get(at)?) {
+            0 => return message.get(HEADER_OCTETS..at + 5),
+            length @ 1..=63 => at += length + 1,
+            _ => return None,
+        }
+    }
+}
+
+/// Whether two messages ask the same: names compared without case (RFC 4343), type and class exactly.
+///
+/// What a client must check before it takes a message for the response to its query (RFC 5452 section 9.1).
+pub fn same_question(one: &[u8], other: &[u8]) -> bool {
+    let (Some(one), Some(other)) = (question_octets(one), question_octets(other)) else {
+        return false;
+    };
+    let (Some((name, code)), Some((other_name, other_code))) = (one.split_last_chunk::<4>(), other.split_last_chunk::<4>())
+    else {
+        return false;
+    };
+    code == other_code && name.eq_ignore_ascii_case(other_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_only_lead_backwards() {
+        let message = b"\x01a\0\x01b\xc0\x00\xc0\x03\xc0\x09";
+        assert_eq!(expanded_length(message, 0), Some(3));
+        assert_eq!(expanded_length(message, 3), Some(5));
+        assert_eq!(expanded_length(message, 7), Some(5));
+        assert_eq!(expanded_length(message, 9), None, "points to itself");
+        assert_eq!(expanded_length(b"\xc0\x02\x01a\0", 0), None, "points forward");
+        assert_eq!(expanded_length(b"\xc0", 0), None);
+    }
+
+    #[test]
+    fn questions_are_the_same_without_regard_to_case() {
+        let one = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+        let mut other = *one;
+        other[13] = b'A';
+        assert!(same_question(one, &other));
+        other[16] = 2;
+        assert!(!same_question(one, &other));
+        assert!(!same_question(one, &one[..18]));
+        assert!(!same_question(&one[..11], &one[..11]));
+    }
+}
