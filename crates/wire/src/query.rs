@@ -1,4 +1,5 @@
 //! A received query: checked once, then read without decoding.
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::codes::{Class, Opcode, Rcode, RecordType};
@@ -178,6 +179,14 @@ impl Query {
     /// The message as it came, without octets behind its end. Only the header when the gate let no question through.
     pub fn octets(&self) -> &[u8] {
         &self.octets
+    }
+
+    /// The query as it should go to another server: as it came, or with the question that a plugin put in its place.
+    pub fn to_send(&self) -> Cow<'_, [u8]> {
+        match self.question_unchanged() {
+            true => Cow::Borrowed(&self.octets),
+            false => Cow::Owned(self.with_question(&self.question).octets),
+        }
     }
 
     /// ID.

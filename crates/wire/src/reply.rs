@@ -224,14 +224,18 @@ impl Reply {
     /// Takes over a response from elsewhere: its octets with the client's question in front, its RCODE, AA, TC, RA
     /// and AD, and the options of its OPT record, which itself is left out.
     pub fn load(&mut self, query: &Query, message: &[u8]) -> Result<(), ReplyError> {
-        if message.get(2).is_none_or(|flags| flags & 0x80 == 0) || !walk::same_question(query.octets(), message) {
+        let response = message.get(2).is_some_and(|flags| flags & 0x80 != 0);
+        if !response || !walk::same_question(&query.to_send(), message) {
             return Err(ReplyError::OtherQuestion);
         }
         self.clear();
         self.octets.extend_from_slice(message);
         self.index().inspect_err(|_| self.clear())?;
-        let question = query.question_octets();
-        self.octets[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
+        // Letter case is the client's (RFC 5452 section 9.2 speaks of clients that rely on it).
+        if query.question_unchanged() {
+            let question = query.question_octets();
+            self.octets[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
+        }
         let flags = be16(message, 2).unwrap_or(0);
         self.started = true;
         self.rcode = Rcode(self.rcode.0 | flags & 0xf);

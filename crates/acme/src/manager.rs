@@ -1,0 +1,293 @@
+//! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one that is there.
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
+
+use crate::bundle::{Bundle, Validity};
+use crate::challenges::Challenges;
+use crate::machine::{Backoff, Decision, decide, due};
+use crate::order::{Limits, ObtainError, Order};
+use crate::spec::{Issuer, Spec, SpecError};
+use crate::store::Store;
+use crate::{internal, machine};
+
+/// File of the failed attempts.
+const RETRY: &str = "retry.json";
+/// How often an expired certificate that is still served is complained about.
+const EXPIRED_REMINDER: Duration = Duration::from_secs(3600);
+
+/// Every certificate of the process.
+#[derive(Default)]
+pub struct Manager {
+    entries: Mutex<Vec<Weak<Entry>>>,
+    challenges: Arc<Challenges>,
+    limits: Limits,
+}
+
+/// One certificate: what is live, and the task that keeps it so.
+pub struct Entry {
+    spec: Spec,
+    store: Store,
+    limits: Limits,
+    challenges: Arc<Challenges>,
+    live: ArcSwapOption<CertifiedKey>,
+    state: Mutex<State>,
+    started: AtomicBool,
+    /// Counts the certificates that went live.
+    serial: watch::Sender<u64>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    validity: Option<Validity>,
+    due: Option<SystemTime>,
+    issuer: String,
+    backoff: Backoff,
+    last_error: Option<String>,
+    reminded: Option<SystemTime>,
+}
+
+/// What an operator wants to know about a certificate.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Its names.
+    pub names: Vec<String>,
+    /// Who signed the one that is live.
+    pub issuer: String,
+    /// From when to when that is good; nothing before there is one.
+    pub validity: Option<Validity>,
+    /// When it is to be renewed.
+    pub renewal: Option<SystemTime>,
+    /// Why the last attempt failed, if it did.
+    pub last_error: Option<String>,
+}
+
+impl Manager {
+    /// A manager with limits of its own.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Challenges that are pending, for whoever serves DNS.
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
+    }
+
+    /// The entry of a specification. A new one takes up what is stored, so that a certificate is live at once and
+    /// without a word to the CA; what is missing is obtained when the entry is started.
+    pub fn entry(&self, spec: Spec) -> Result<Arc<Entry>, SpecError> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| entry.strong_count() > 0);
+        let mut conflict = None;
+        for entry in entries.iter().filter_map(Weak::upgrade) {
+            if entry.spec == spec {
+                return Ok(entry);
+            }
+            conflict = conflict.or_else(|| spec.names.iter().find(|name| entry.spec.names.contains(name)).cloned());
+        }
+        if let Some(name) = conflict {
+            return Err(SpecError::Conflict(name));
+        }
+        let entry = Arc::new(Entry::new(spec, Arc::clone(&self.challenges), self.limits));
+        entries.push(Arc::downgrade(&entry));
+        Ok(entry)
+    }
+
+    /// Every entry that is in use.
+    pub fn entries(&self) -> Vec<Arc<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Entry {
+    fn new(spec: Spec, challenges: Arc<Challenges>, limits: Limits) -> Self {
+        let store = Store::new(&spec);
+        let entry = Self {
+            live: ArcSwapOption::empty(),
+            state: Mutex::default(),
+            started: AtomicBool::new(false),
+            serial: watch::channel(0).0,
+            store,
+            spec,
+            limits,
+            challenges,
+        };
+        entry.state().backoff = entry.store.load_json(RETRY).unwrap_or_default();
+        if let Some(bundle) = entry.store.load() {
+            entry.swap(&bundle);
+        }
+        entry
+    }
+
+    /// What it is for.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The certificate to shake hands with; an expired one is better than none, because clients that do not check
+    /// keep their encryption (RFC 8310 section 5), and those that check refuse either.
+    pub fn current(&self) -> Option<Arc<CertifiedKey>> {
+        self.live.load_full()
+    }
+
+    /// Returns once there is a certificate.
+    pub async fn until_ready(&self) {
+        let mut serial = self.serial.subscribe();
+        while self.live.load().is_none() {
+            if serial.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Changes with every certificate that goes live.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.serial.subscribe()
+    }
+
+    /// What an operator wants to know.
+    pub fn status(&self) -> Status {
+        let state = self.state().clone();
+        Status { names: self.spec.names.clone(), issuer: state.issuer, validity: state.validity, renewal: state.due, last_error: state.last_error }
+    }
+
+    /// Begins to obtain and renew, on the calling runtime; further calls do nothing. Ends when nobody has the entry.
+    pub fn start(self: &Arc<Self>) {
+        if !self.started.swap(true, Relaxed) {
+            tokio::spawn(keep(Arc::downgrade(self)));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a certificate live. Connections that are open keep theirs.
+    fn swap(&self, bundle: &Bundle) {
+        let validity = bundle.validity();
+        {
+            let mut state = self.state();
+            state.validity = Some(validity);
+            state.due = Some(due(validity, rand::random()));
+            state.issuer = bundle.issuer().to_owned();
+            state.last_error = None;
+            state.reminded = None;
+        }
+        self.live.store(Some(Arc::clone(bundle.certified())));
+        self.serial.send_modify(|serial| *serial += 1);
+    }
+
+    /// What to do now.
+    fn decide(&self, now: SystemTime) -> Decision {
+        let mut state = self.state();
+        if let Some(validity) = state.validity.filter(|validity| validity.until <= now) {
+            let silent = state.reminded.is_none_or(|last| now.duration_since(last).is_ok_and(|since| since >= EXPIRED_REMINDER));
+            if silent {
+                state.reminded = Some(now);
+                let since = now.duration_since(validity.until).unwrap_or_default().as_secs();
+                tracing::error!(target: "plugin/tls", "The certificate for {} expired {since} s ago and is still served; clients that check it refuse", self.names());
+            }
+        }
+        decide(now, state.due, state.backoff, self.spec.check_interval)
+    }
+
+    fn names(&self) -> String {
+        self.spec.names.join(" ")
+    }
+
+    /// One attempt. The certificate that is live stays until a better one has been verified and stored.
+    async fn obtain(&self) {
+        match self.live.load().is_none() {
+            true => tracing::info!(target: "plugin/tls", "Obtaining TLS Certificate, may take a moment"),
+            false => tracing::info!(target: "plugin/tls", "Renewing the certificate for {}", self.names()),
+        }
+        match self.try_obtain().await {
+            Ok(bundle) => {
+                self.state().backoff = Backoff::default();
+                let _ = self.store.save_json(RETRY, &Backoff::default());
+                self.swap(&bundle);
+                let left = bundle.validity().until.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+                tracing::info!(target: "plugin/tls", "The certificate for {} is live; it expires in {left} s", self.names());
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn try_obtain(&self) -> Result<Bundle, ObtainError> {
+        // No certificate is asked for that could not be kept.
+        self.store.probe().map_err(|error| ObtainError::local(format!("the certificate folder cannot be used: {error}")))?;
+        let pem = match &self.spec.issuer {
+            Issuer::Internal => internal::issue(self.store.issuer_folder(), &self.spec.names).map_err(ObtainError::local)?,
+            Issuer::Acme { directory, roots, email } => {
+                let order = Order {
+                    spec: &self.spec,
+                    directory,
+                    email: email.as_deref(),
+                    roots: roots.as_ref(),
+                    store: &self.store,
+                    challenges: &self.challenges,
+                    limits: self.limits,
+                };
+                order.obtain().await?
+            }
+        };
+        let bundle = Bundle::read(&pem).and_then(|bundle| bundle.check_names(&self.spec.names).map(|()| bundle));
+        let bundle = bundle.map_err(|error| ObtainError::local(format!("what the CA sent cannot be used: {error}")))?;
+        if bundle.validity().until <= SystemTime::now() {
+            return Err(ObtainError::local("what the CA sent is expired already; is the clock right?"));
+        }
+        self.store.save(&bundle).map_err(|error| ObtainError::local(error.to_string()))?;
+        Ok(bundle)
+    }
+
+    fn failed(&self, error: &ObtainError) {
+        let now = SystemTime::now();
+        let backoff = {
+            let mut state = self.state();
+            let left = state.validity.map(|validity| validity.until.duration_since(now).unwrap_or_default());
+            state.backoff = state.backoff.after(error.failure, now, left, error.retry_after);
+            state.last_error = Some(error.what.clone());
+            state.backoff
+        };
+        let _ = self.store.save_json(RETRY, &backoff);
+        let next = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
+        let pause = next.duration_since(now).unwrap_or_default().as_secs();
+        let meanwhile = if self.live.load().is_some() { "the old certificate goes on" } else { "handshakes are refused" };
+        let kind = match error.failure {
+            machine::Failure::Refused => "the CA refused",
+            machine::Failure::Unreachable => "no certificate",
+        };
+        tracing::error!(target: "plugin/tls", "Certificate for {}: {kind}: {}; {meanwhile}, next attempt in {pause} s", self.names(), error.what);
+    }
+}
+
+/// Keeps an entry's certificate fresh as long as somebody has the entry.
+async fn keep(entry: Weak<Entry>) {
+    loop {
+        let Some(strong) = entry.upgrade() else { return };
+        match strong.decide(SystemTime::now()) {
+            Decision::Obtain => strong.obtain().await,
+            Decision::Wait(time) => {
+                drop(strong);
+                tokio::time::sleep(time).await;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("names", &self.spec.names).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("entries", &self.entries()).finish_non_exhaustive()
+    }
+}
