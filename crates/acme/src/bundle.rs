@@ -79,6 +79,11 @@ impl Bundle {
         }
     }
 
+    /// Whether the certificate is good for a server name.
+    pub fn covers(&self, server_name: &str) -> bool {
+        crate::spec::covers(&self.names, server_name)
+    }
+
     /// The text it was read from.
     pub fn pem(&self) -> &str {
         &self.pem

@@ -41,6 +41,8 @@ pub enum Interest {
     Query,
     /// Every `on_response`, never `on_query`.
     Response,
+    /// Neither: the plugin is started and stopped with its block, and queries do not pass it.
+    Nothing,
 }
 
 /// Why a plugin is being stopped.

@@ -95,7 +95,7 @@ impl Setup<'_> {
     }
 
     /// Adds a link to the chain of **every** block, and to what answers where no block does, at the directive's
-    /// place. For answers that the whole process owes, such as ACME challenges.
+    /// place. For answers that the whole process owes, such as ACME challenges. The same link counts once.
     pub fn push_everywhere(&mut self, plugin: Arc<dyn Plugin>) {
         self.parts.everywhere.push(plugin);
     }

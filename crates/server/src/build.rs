@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use corten_corefile::{Corefile, Key, ServerBlock, Transport, follows_preferred_syntax};
-use corten_plugin::{Block, Chain, Directive, Parts, Peers, Plugin, Process, Running, ServerOptions, Setup};
+use corten_plugin::{Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Running, ServerOptions, Setup};
 use corten_wire::Name;
 
 use crate::generation::{BuiltBlock, Generation, Listener, Table};
@@ -124,16 +124,22 @@ fn set_up(
     };
     (directive.setup)(&mut setup).map_err(|error| BuildError(format!("plugin/{}: {error}", directive.name)))?;
     draft.links.extend(made.into_iter().map(|link| (place, link)));
-    everywhere.extend(shared.into_iter().map(|link| (place, link)));
+    for link in shared {
+        // A link for the whole process is pushed by every block that needs it.
+        if !everywhere.iter().any(|(_, other)| Arc::ptr_eq(other, &link)) {
+            everywhere.push((place, link));
+        }
+    }
     Ok(())
 }
 
 /// A block's chain: its own links and those of every block, in list order. Nothing for a block without links.
 fn chain(draft: &Draft<'_>, everywhere: &[(usize, Arc<dyn Plugin>)]) -> Result<Option<Arc<Chain>>, BuildError> {
-    if draft.links.is_empty() && everywhere.is_empty() {
+    let all = draft.links.iter().chain(everywhere).filter(|(_, link)| link.interest() != Interest::Nothing);
+    let mut links: Vec<_> = all.map(|(place, link)| (*place, Arc::clone(link))).collect();
+    if links.is_empty() {
         return Ok(None);
     }
-    let mut links: Vec<_> = draft.links.iter().chain(everywhere).map(|(place, link)| (*place, Arc::clone(link))).collect();
     links.sort_by_key(|(place, _)| *place);
     Chain::new(links.into_iter().map(|(_, link)| link).collect()).map(Some).map_err(|links| {
         let at = &draft.source.at;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use corten_plugin::corefile::Token;
 use corten_plugin::metrics::registry;
-use corten_plugin::{BoxError, Context, Directive, Plugin, Process, Running, Setup, SetupError, Stop, async_trait};
+use corten_plugin::{BoxError, Context, Directive, Interest, Plugin, Process, Running, Setup, SetupError, Stop, async_trait};
 use rand::RngExt;
 use sha2::{Digest, Sha512};
 use tokio::task::JoinHandle;
@@ -106,6 +106,10 @@ async fn watch(process: Arc<Process>, id: u64, period: Duration, mut seen: Strin
 impl Plugin for Watch {
     fn name(&self) -> &'static str {
         "reload"
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Nothing
     }
 
     async fn start(&self, context: &Context) -> Result<(), BoxError> {

@@ -1,3 +1,123 @@
-//! placeholder
-/// x
-pub static PLUGIN: corten_plugin::Directive = corten_plugin::Directive { name: "tls", setup: |_| Ok(()), readme: "" };
+//! *tls*: certificates and settings of a block's TLS listeners, from files, from an ACME CA, or from a local one.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `config` | the directive's three forms |
+//! | `identity` | what a listener shakes hands with |
+//! | `client` | which client certificates are taken |
+//! | `challenge` | the link that answers ACME challenges in every block |
+//! | `bootstrap` | the responder for challenges where no block listens on their port |
+//!
+//! The certificates themselves are [`corten_acme`]'s.
+mod bootstrap;
+mod challenge;
+mod client;
+mod config;
+mod identity;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use corten_acme::{Entry, Manager};
+use corten_plugin::corefile::Transport;
+use corten_plugin::{BoxError, Context, Directive, Interest, Plugin, Process, Setup, SetupError, Stop, async_trait};
+use tokio::task::JoinHandle;
+
+use bootstrap::Bootstrap;
+use challenge::Challenge;
+use config::{Config, OnRenewal, Source};
+use identity::Identity;
+
+/// The directive.
+pub static PLUGIN: Directive = Directive { name: "tls", setup, readme: include_str!("../README.md") };
+
+/// Keeps a block's certificate; queries do not pass it.
+struct Tls {
+    managed: Option<Managed>,
+    process: Arc<Process>,
+    watch: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A certificate that looks after itself.
+struct Managed {
+    entry: Arc<Entry>,
+    manager: Arc<Manager>,
+    challenge_port: u16,
+    bind: Option<Vec<std::net::SocketAddr>>,
+    on_renewal: OnRenewal,
+}
+
+fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
+    let config = Config::read(setup)?;
+    let manager = setup.process.service(Manager::default);
+    let (identity, managed) = match config.source {
+        Source::Files { certificate, key } => (Identity::from_files(&certificate, &key, &config.client)?, None),
+        Source::Managed { spec, challenge_port, on_renewal, at } => {
+            let entry = manager.entry(spec).map_err(|error| SetupError::new(error.to_string()).at(&at))?;
+            let identity = Identity::from_entry(Arc::clone(&entry), &config.client)?;
+            let bind = setup.options.bind.clone();
+            (identity, Some(Managed { entry, manager: Arc::clone(&manager), challenge_port, bind, on_renewal }))
+        }
+    };
+    setup.options.tls = Some(Arc::new(identity));
+    if managed.is_some() {
+        let challenge = setup.process.service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
+        setup.push_everywhere(Arc::clone(&*challenge) as _);
+    }
+    let process = Arc::clone(setup.process);
+    setup.push(Tls { managed, process, watch: Mutex::new(None) });
+    Ok(())
+}
+
+#[async_trait]
+impl Plugin for Tls {
+    fn name(&self) -> &'static str {
+        "tls"
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Nothing
+    }
+
+    async fn start(&self, context: &Context) -> Result<(), BoxError> {
+        let Some(managed) = &self.managed else { return Ok(()) };
+        let port = managed.challenge_port;
+        let own = context.listeners.iter().any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
+        let challenges = managed.manager.challenges();
+        let bootstrap = Bootstrap::new(Arc::clone(challenges), port, managed.bind.clone(), own);
+        challenges.set_responder(Arc::new(bootstrap));
+        managed.entry.start();
+        if managed.on_renewal == OnRenewal::Reload {
+            let task = tokio::spawn(reload_on_renewal(Arc::clone(&managed.entry), Arc::clone(&self.process)));
+            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> bool {
+        self.managed.as_ref().is_none_or(|managed| managed.entry.current().is_some())
+    }
+
+    async fn stop(&self, _: Stop) {
+        if let Some(task) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+/// Starts a graceful reload whenever a certificate replaces another.
+async fn reload_on_renewal(entry: Arc<Entry>, process: Arc<Process>) {
+    let mut live = entry.subscribe();
+    live.mark_unchanged();
+    let mut first = entry.current().is_none();
+    while live.changed().await.is_ok() {
+        if std::mem::take(&mut first) {
+            continue;
+        }
+        let Some(reload) = process.reload() else { continue };
+        // In a task of its own: this one ends with the generation that is replaced.
+        let done = tokio::spawn(async move { reload.reload().await }).await;
+        if let Ok(Err(error)) = done {
+            tracing::error!(target: "plugin/tls", "The certificate was renewed and is live, but the reload failed: {error}");
+        }
+    }
+}
