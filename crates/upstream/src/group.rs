@@ -94,7 +94,8 @@ impl Group {
             };
             let over = attempts >= attempts_max || Instant::now() >= until;
             match &last {
-                Ok(answered) if over || !self.fails_over(answered) => break,
+                // Each server is asked for its opinion once; the last one counts.
+                Ok(answered) if over || attempts >= self.upstreams.len() || !self.fails_over(answered) => break,
                 Err(_) => {
                     self.upstreams[index].check(&self.settings);
                     if over {

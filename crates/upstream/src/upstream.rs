@@ -122,7 +122,8 @@ async fn check(upstream: Weak<Upstream>, settings: Arc<Settings>) {
     loop {
         let Some(server) = upstream.upgrade() else { return };
         // Over a fresh socket: a kept one might hide that the server is back, or gone.
-        let kind = if matches!(server.server.protocol, Protocol::Tls { .. }) { Kind::Stream } else { Kind::Datagram };
+        let stream = settings.force_tcp || matches!(server.server.protocol, Protocol::Tls { .. });
+        let kind = if stream { Kind::Stream } else { Kind::Datagram };
         let asked = async {
             let mut connection = Connection::open(&server.server, kind).await?;
             connection.exchange(&query, server.server.address, settings.read_timeout).await

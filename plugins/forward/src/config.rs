@@ -83,7 +83,10 @@ impl Config {
     fn option(&mut self, setup: &Setup<'_>, line: &Line<'_>, tls: &mut Tls) -> Result<(), SetupError> {
         let settings = &mut self.settings;
         match line.name.text.as_str() {
-            "except" => self.except = setup.zones(line.at_least(1)?)?,
+            "except" => {
+                let more = setup.zones(line.at_least(1)?)?;
+                self.except = Zones::new([self.except.names(), more.names()].concat());
+            }
             "force_tcp" => {
                 line.no_args()?;
                 settings.force_tcp = true;

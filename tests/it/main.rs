@@ -1,0 +1,39 @@
+//! Whole-server tests: the real binary on free loopback ports, real peers beside it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cases`], [`run`] | case files: a Corefile, queries, recorded answers |
+//! | [`server`] | the server as a child process |
+//! | [`client`], [`message`] | a DNS client that shares no code with the server |
+//! | [`upstream`] | a scripted name server |
+//! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`life`] | reloads and stops under load |
+//! | [`readme`] | what the README promises, with kdig |
+//! | [`architecture`] | rules about who depends on whom |
+//!
+//! A module of tests is a function `trials()` that is called here. `cargo test -p corten-tests -- NAME` runs those
+//! whose names contain NAME.
+mod acme;
+mod architecture;
+mod cases;
+mod certificates;
+mod client;
+mod life;
+mod message;
+mod readme;
+mod run;
+mod server;
+mod upstream;
+
+use libtest_mimic::Arguments;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = cases::trials();
+    trials.extend(architecture::trials());
+    trials.extend(acme::trials());
+    trials.extend(life::trials());
+    trials.extend(readme::trials());
+    trials.extend(message::trials());
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,372 @@
+//! Carrying out a case: what stands around the server, its steps, and the comparison.
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use regex::{Captures, Regex};
+
+use crate::cases::Case;
+use crate::client::{self, NoAnswer, Options, Query, hex};
+use crate::message::Message;
+use crate::server::{Folder, PATIENCE, Process, binary, free_port};
+use crate::upstream::Upstream;
+use crate::certificates;
+
+/// Seconds by which a recorded TTL may differ.
+const TTL_SLACK: u32 = 2;
+
+/// A case under way.
+pub(crate) struct Run<'c> {
+    case: &'c Case,
+    folder: Folder,
+    env: BTreeMap<String, String>,
+    ports: BTreeMap<String, u16>,
+    upstreams: BTreeMap<String, Upstream>,
+    server: Option<Process>,
+    log_at: usize,
+}
+
+impl<'c> Run<'c> {
+    /// Writes the files, starts what stands around the server, and the server.
+    pub(crate) fn prepare(case: &'c Case) -> Result<Self, String> {
+        let folder = Folder::new();
+        certificates::write(folder.path());
+        let mut run =
+            Self { case, folder, env: BTreeMap::new(), ports: BTreeMap::new(), upstreams: BTreeMap::new(), server: None, log_at: 0 };
+        for (name, body) in &case.sections {
+            if let Some(rest) = name.strip_prefix("upstream ") {
+                let (name, tls) = rest.strip_suffix(" tls").map_or((rest, None), |name| (name, Some(run.folder.path())));
+                let upstream = Upstream::start(body, tls);
+                run.ports.insert(name.to_owned(), upstream.port);
+                run.upstreams.insert(name.to_owned(), upstream);
+            }
+        }
+        let all: String = case.sections.iter().map(|(_, body)| body.as_str()).collect();
+        let names = Regex::new(r"\{[$%](\w+)[}%]").unwrap();
+        let mentioned: Vec<_> = names.captures_iter(&all).map(|found| found[1].to_owned()).chain(["PORT".to_owned()]).collect();
+        for name in mentioned {
+            if (name.starts_with("PORT") || name.ends_with("PORT")) && !run.ports.contains_key(&name) {
+                run.ports.insert(name, free_port());
+            }
+        }
+        run.env = run.ports.iter().map(|(name, port)| (name.clone(), port.to_string())).collect();
+        for line in case.section("env").unwrap_or_default().lines() {
+            if let Some((name, value)) = line.split_once('=') {
+                run.env.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        for (name, body) in &case.sections {
+            if !matches!(name.as_str(), "test" | "env" | "args" | "stdin") && !name.starts_with("upstream ") {
+                run.write(name, body);
+            }
+        }
+        if !case.only_refusals() {
+            run.start();
+        }
+        Ok(run)
+    }
+
+    fn start(&mut self) {
+        let arguments = self.expand(self.case.section("args").unwrap_or("-conf Corefile"));
+        let arguments: Vec<_> = arguments.split_whitespace().collect();
+        let mut server = Process::start(binary(), &arguments, self.folder.path(), &self.env, self.case.section("stdin"));
+        let first = self.case.steps.first().map_or("", |(step, _)| step);
+        let refused = self.case.steps.iter().any(|(step, _)| step == "fails");
+        if first.split(' ').next() != Some("exit") && !refused {
+            server.wait_listening(self.ports["PORT"]);
+        }
+        self.server = Some(server);
+    }
+
+    /// What the server has printed.
+    pub(crate) fn printed(&self) -> Vec<String> {
+        self.server.as_ref().map(Process::lines).unwrap_or_default()
+    }
+
+    fn expand(&self, text: &str) -> String {
+        let reference = Regex::new(r"\{\$(\w+)\}").unwrap();
+        reference.replace_all(text, |found: &Captures<'_>| self.env.get(&found[1]).unwrap_or(&found[0].to_owned()).clone()).into_owned()
+    }
+
+    fn write(&self, name: &str, body: &str) {
+        // Corefiles are left to the server.
+        let body = if name.starts_with("Corefile") { body.to_owned() } else { self.expand(body) };
+        self.folder.write(name, &body);
+    }
+
+    /// Carries out a step and returns what it prints.
+    pub(crate) fn perform(&mut self, step: &str, expected: &[String]) -> Result<Vec<String>, String> {
+        let expanded = self.expand(step);
+        let words: Vec<_> = expanded.split_whitespace().collect();
+        let [kind, words @ ..] = &words[..] else { return Err("an empty step".into()) };
+        if *kind == "within" {
+            let until = Instant::now() + Duration::from_secs_f64(words[0].parse().map_err(|_| "within SECONDS")?);
+            loop {
+                let actual = self.perform(&words[1..].join(" "), expected)?;
+                if differences(step, expected, &actual).is_empty() || Instant::now() > until {
+                    return Ok(actual);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(match *kind {
+            "query" => self.query(words),
+            "repeat" => self.repeat(words),
+            "raw" => self.raw(words),
+            "stream" => self.stream(words),
+            "log" => self.log(words, expected),
+            "upstream" => self.upstreams.get(words[0]).ok_or("no such upstream")?.step(&words[1..]),
+            "write" => {
+                self.write(words[0], self.case.section(words[1]).ok_or("no such section")?);
+                Vec::new()
+            }
+            "remove" => {
+                std::fs::remove_file(self.folder.path().join(words[0])).map_err(|error| error.to_string())?;
+                Vec::new()
+            }
+            "sleep" => {
+                std::thread::sleep(Duration::from_secs_f64(words[0].parse().map_err(|_| "sleep SECONDS")?));
+                Vec::new()
+            }
+            "signal" => {
+                self.server.as_ref().ok_or("no server")?.signal(words[0]);
+                Vec::new()
+            }
+            "exit" => {
+                let patience = words.first().map_or(Ok(10.0), |word| word.parse()).map_err(|_| "exit [SECONDS]")?;
+                let end = self.server.as_mut().ok_or("no server")?.wait_end(Duration::from_secs_f64(patience));
+                vec![end.map_or_else(|| "still running".to_owned(), |status| format!("status {}", status.code().unwrap_or(-1)))]
+            }
+            "fails" => self.fails(words),
+            "files" => self.files(words[0]),
+            other => return Err(format!("a step '{other}' is not known here")),
+        })
+    }
+
+    fn query(&self, words: &[&str]) -> Vec<String> {
+        let (opts, port, rest) = self.options(words);
+        let query = Query::new(rest[0], rest.get(1).copied().unwrap_or("A"), &opts);
+        match client::send(&query, &opts, port, self.folder.path()) {
+            Ok(reply) => reply.lines(&query.asked, &opts),
+            Err(NoAnswer(text)) => vec![text.to_owned()],
+        }
+    }
+
+    fn options<'w>(&self, words: &[&'w str]) -> (Options, u16, Vec<&'w str>) {
+        let (mut opts, mut port, mut rest) = (Options::new(), self.ports["PORT"], Vec::new());
+        for word in words {
+            if let Some(option) = word.strip_prefix('+') {
+                let (key, value) = option.split_once('=').unwrap_or((option, ""));
+                opts.insert(key.to_owned(), value.to_owned());
+            } else if let Some(name) = word.strip_prefix('@') {
+                port = self.env[name].parse().unwrap();
+            } else {
+                rest.push(*word);
+            }
+        }
+        (opts, port, rest)
+    }
+
+    fn repeat(&self, words: &[&str]) -> Vec<String> {
+        let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+        for _ in 0..words[0].parse::<usize>().unwrap() {
+            let lines = self.query(&[&words[2..], &["+order"]].concat());
+            *tally.entry(lines.join(" / ")).or_default() += 1;
+        }
+        if words.contains(&"+count") {
+            let mut lines: Vec<_> = tally.into_iter().map(|(text, count)| format!("{count}x {text}")).collect();
+            lines.sort();
+            return lines;
+        }
+        tally.into_keys().collect()
+    }
+
+    fn raw(&self, words: &[&str]) -> Vec<String> {
+        let data = hex(&words.iter().filter(|word| !word.starts_with('+')).copied().collect::<String>());
+        let address = SocketAddr::from(([127, 0, 0, 1], self.ports["PORT"]));
+        let answer = if words.contains(&"+tcp") {
+            let mut stream = client::tcp(address, Duration::from_secs(2)).unwrap();
+            stream.write_all(&[&(data.len() as u16).to_be_bytes()[..], &data].concat()).unwrap();
+            client::read_message(&mut stream).ok()
+        } else {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            socket.send_to(&data, address).unwrap();
+            let mut buffer = vec![0; 65_535];
+            socket.recv(&mut buffer).ok().map(|length| buffer[..length].to_vec())
+        };
+        let Some(answer) = answer else { return vec!["no answer".to_owned()] };
+        let message = Message::read(&answer).unwrap();
+        let mut lines = Vec::new();
+        if words.contains(&"+counts") {
+            let [question, answer, authority, additional] = message.counts;
+            lines.push(format!("{question} question, {answer} answer, {authority} authority, {additional} additional records"));
+        }
+        lines.push(format!("{} {} opcode {}", message.rcode_name(), message.flag_names(), message.opcode_name()));
+        lines
+    }
+
+    fn stream(&self, words: &[&str]) -> Vec<String> {
+        let (opts, port, rest) = self.options(words);
+        let (count, name, rtype) = (rest[0].parse::<usize>().unwrap(), rest[1], rest.get(2).copied().unwrap_or("A"));
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let number = |opt: &str, default: f64| opts.get(opt).and_then(|value| value.parse().ok()).unwrap_or(default);
+        let (gap, wait) = (Duration::from_secs_f64(number("gap", 0.0)), Duration::from_secs_f64(number("wait", 0.3)));
+        let framed = |_| {
+            let query = Query::new(name, rtype, &Options::new()).wire;
+            [&(query.len() as u16).to_be_bytes()[..], &query].concat()
+        };
+        let queries: Vec<Vec<u8>> = (0..count).map(framed).collect();
+        let groups: Vec<(Vec<u8>, usize)> = match opts.contains_key("pipeline") {
+            true => vec![(queries.concat(), count)],
+            false => queries.into_iter().map(|query| (query, 1)).collect(),
+        };
+        let (answered, end) = if opts.contains_key("tls") {
+            let mut stream = client::tls(address, Duration::from_secs(2), &opts, self.folder.path()).unwrap();
+            let timer = stream.sock.try_clone().unwrap();
+            talk(&mut stream, &timer, groups, gap, wait)
+        } else {
+            let mut stream = client::tcp(address, Duration::from_secs(2)).unwrap();
+            let timer = stream.try_clone().unwrap();
+            talk(&mut stream, &timer, groups, gap, wait)
+        };
+        vec![format!("{answered} answered, then {end}")]
+    }
+
+    /// New lines that match; waits a moment for those that are expected.
+    fn log(&mut self, words: &[&str], expected: &[String]) -> Vec<String> {
+        let (option, words) = match words {
+            [option @ ("+count" | "+sort"), words @ ..] => (*option, words),
+            words => ("", words),
+        };
+        let pattern = Regex::new(&if words.is_empty() { ".".to_owned() } else { words.join(" ") }).unwrap();
+        let server = self.server.as_ref().unwrap();
+        // Lines are written behind answers; silence is only known after a while.
+        let until = Instant::now() + if expected.is_empty() { Duration::from_millis(300) } else { PATIENCE };
+        loop {
+            let lines = server.lines();
+            let new: Vec<_> = lines[self.log_at..].iter().map(|line| self.mask(line)).filter(|line| pattern.is_match(line)).collect();
+            let actual = match option {
+                "+count" => vec![format!("{} lines", new.len())],
+                _ => new,
+            };
+            let met = !expected.is_empty() && differences("log ", expected, &actual).is_empty();
+            if met || Instant::now() > until {
+                self.log_at = lines.len();
+                return actual;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn mask(&self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for (name, port) in &self.ports {
+            line = Regex::new(&format!(r"\b{port}\b")).unwrap().replace_all(&line, format!("<{name}>")).into_owned();
+        }
+        for (pattern, text) in [
+            (r"\b\d+(\.\d+)?(e[-+]?\d+)?(ns|µs|us|ms|s)\b", "<duration>"),
+            (r"(127\.0\.0\.\d+|\[::1\]):\d+", "$1:<port>"),
+            (r#"- \d{1,5} ""#, "- <id> \""),
+        ] {
+            line = Regex::new(pattern).unwrap().replace_all(&line, text).into_owned();
+        }
+        line.trim_end().to_owned()
+    }
+
+    /// Exit status, place and plugin of a server that must not start.
+    fn fails(&mut self, words: &[&str]) -> Vec<String> {
+        let mut other;
+        let server = match words.first() {
+            Some(file) => {
+                other = Process::start(binary(), &["-conf", file], self.folder.path(), &self.env, None);
+                &mut other
+            }
+            None => self.server.as_mut().unwrap(),
+        };
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = server.ended() {
+                break status;
+            }
+            if Instant::now() > until || TcpStream::connect(("127.0.0.1", self.ports["PORT"])).is_ok() {
+                return vec!["started".to_owned()];
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        // Threads may still be reading what the ended process printed.
+        std::thread::sleep(Duration::from_millis(50));
+        let text = server.lines().join("\n");
+        let mut lines = vec![format!("status {}", status.code().unwrap_or(-1))];
+        let first = |pattern: &str| Regex::new(pattern).unwrap().captures(&text).map(|found| found[1].to_owned());
+        lines.extend(first(r"([\w.-]*Corefile[\w.-]*:\d+)").map(|place| format!("at {place}")));
+        lines.extend(first(r"plugin/(\w+):").map(|plugin| format!("plugin {plugin}")));
+        lines
+    }
+
+    fn files(&self, pattern: &str) -> Vec<String> {
+        let pattern = Regex::new(&format!("^{}$", regex::escape(pattern).replace(r"\*", ".*"))).unwrap();
+        let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| pattern.is_match(name)).collect();
+        names.sort();
+        names
+    }
+}
+
+/// Sends groups of queries and counts answers; then looks whether the server closes the connection.
+fn talk(stream: &mut (impl Read + Write), timer: &TcpStream, groups: Vec<(Vec<u8>, usize)>, gap: Duration, wait: Duration) -> (usize, &'static str) {
+    let mut answered = 0;
+    for (octets, count) in groups {
+        std::thread::sleep(gap);
+        if stream.write_all(&octets).and_then(|()| stream.flush()).is_err() {
+            return (answered, "closed");
+        }
+        for _ in 0..count {
+            if client::read_message(stream).is_err() {
+                return (answered, "closed");
+            }
+            answered += 1;
+        }
+    }
+    timer.set_read_timeout(Some(wait)).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(0) => (answered, "closed"),
+        Ok(_) => (answered, "another answer"),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => (answered, "open"),
+        Err(_) => (answered, "closed"),
+    }
+}
+
+/// What differs between the lines that are expected and those that came; nothing when all is well.
+pub(crate) fn differences(step: &str, expected: &[String], actual: &[String]) -> Vec<String> {
+    let (mut wanted, mut got) = (expected.to_vec(), actual.to_vec());
+    if step.starts_with("fails") {
+        // A refusal may tell a place or a plugin where none is expected.
+        let kinds: Vec<_> = expected.iter().map(|line| line.split(' ').next()).collect();
+        got.retain(|line| kinds.contains(&line.split(' ').next()));
+    }
+    if step.starts_with("log ") {
+        wanted.sort();
+        got.sort();
+    }
+    if wanted.len() == got.len() && wanted.iter().zip(&got).all(|(wanted, got)| same(wanted, got)) {
+        return Vec::new();
+    }
+    let all = wanted.iter().map(|line| format!("    want {line}")).chain(got.iter().map(|line| format!("    got  {line}")));
+    std::iter::once(format!("  {step}")).chain(all).collect()
+}
+
+/// Equal lines; `*` matches any field, names compare without case, TTLs may differ a little.
+fn same(wanted: &str, got: &str) -> bool {
+    let (wanted, got): (Vec<_>, Vec<_>) = (wanted.split(' ').collect(), got.split(' ').collect());
+    let section = matches!(wanted.first(), Some(&("answer" | "authority" | "additional")));
+    wanted.len() == got.len()
+        && wanted.iter().zip(&got).enumerate().all(|(index, (wanted, got))| {
+            let ttl = || Some(wanted.parse::<u32>().ok()?.abs_diff(got.parse().ok()?) <= TTL_SLACK);
+            wanted == got
+                || *wanted == "*"
+                || index == 1 && wanted.eq_ignore_ascii_case(got)
+                || index == 2 && section && ttl() == Some(true)
+        })
+}
