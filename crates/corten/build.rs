@@ -5,8 +5,19 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../../.git/HEAD");
     let first_line = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8(output.stdout).ok()?.lines().next()?.trim().to_owned())
+        let output = Command::new(program)
+            .args(arguments)
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+        Some(
+            String::from_utf8(output.stdout)
+                .ok()?
+                .lines()
+                .next()?
+                .trim()
+                .to_owned(),
+        )
     };
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let compiler = first_line(&rustc, &["--version"]).unwrap_or_else(|| "unknown compiler".into());

@@ -17,18 +17,31 @@ impl Case {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         let mut sections: Vec<(String, String)> = Vec::new();
         for line in text.lines() {
-            if let Some(name) = line.strip_prefix("-- ").and_then(|line| line.strip_suffix(" --")) {
+            if let Some(name) = line
+                .strip_prefix("-- ")
+                .and_then(|line| line.strip_suffix(" --"))
+            {
                 sections.push((name.to_owned(), String::new()));
             } else if let Some((_, body)) = sections.last_mut() {
                 body.push_str(line);
                 body.push('\n');
             }
         }
-        let test = sections.iter().find(|(name, _)| name == "test").map_or("", |(_, body)| body);
+        let test = sections
+            .iter()
+            .find(|(name, _)| name == "test")
+            .map_or("", |(_, body)| body);
         let mut steps: Vec<(String, Vec<String>)> = Vec::new();
-        for line in test.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        for line in test
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        {
             match line.strip_prefix("    ") {
-                Some(expected) => steps.last_mut().ok_or("a result without a step")?.1.push(expected.trim_end().to_owned()),
+                Some(expected) => steps
+                    .last_mut()
+                    .ok_or("a result without a step")?
+                    .1
+                    .push(expected.trim_end().to_owned()),
                 None => steps.push((line.trim_end().to_owned(), Vec::new())),
             }
         }
@@ -39,31 +52,48 @@ impl Case {
     }
 
     pub(crate) fn section(&self, name: &str) -> Option<&str> {
-        self.sections.iter().find(|(other, _)| other == name).map(|(_, body)| body.as_str())
+        self.sections
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, body)| body.as_str())
     }
 
     /// Whether the case starts no server of its own: all its steps are `fails FILE`.
     pub(crate) fn only_refusals(&self) -> bool {
-        self.steps.iter().all(|(step, _)| step.starts_with("fails "))
+        self.steps
+            .iter()
+            .all(|(step, _)| step.starts_with("fails "))
     }
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-    let mut paths: Vec<PathBuf> = folders(&root).iter().flat_map(|folder| folders(folder)).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "case"));
+    let mut paths: Vec<PathBuf> = folders(&root)
+        .iter()
+        .flat_map(|folder| folders(folder))
+        .collect();
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "case")
+    });
     paths.sort();
     assert!(!paths.is_empty(), "no cases under {}", root.display());
     let trial = |path: PathBuf| {
         let name = path.with_extension("");
-        let name = name.strip_prefix(&root).unwrap_or(&name).display().to_string();
+        let name = name
+            .strip_prefix(&root)
+            .unwrap_or(&name)
+            .display()
+            .to_string();
         Trial::test(format!("cases/{name}"), move || run(&path))
     };
     paths.into_iter().map(trial).collect()
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(path).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    std::fs::read_dir(path)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
 }
 
 fn run(path: &Path) -> Result<(), Failed> {
@@ -77,5 +107,10 @@ fn run(path: &Path) -> Result<(), Failed> {
     if problems.is_empty() {
         return Ok(());
     }
-    Err(format!("{}\nthe server printed:\n{}", problems.join("\n"), run.printed().join("\n")).into())
+    Err(format!(
+        "{}\nthe server printed:\n{}",
+        problems.join("\n"),
+        run.printed().join("\n")
+    )
+    .into())
 }

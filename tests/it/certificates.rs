@@ -1,7 +1,10 @@
 //! A throw-away CA with a server's and a client's certificate, and one that it has not signed.
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType,
+};
 
 /// Writes `ca.pem`, `cert.pem`, `key.pem`, `client-*.pem` and `stray-*.pem`.
 pub(crate) fn write(folder: &Path) {
@@ -12,13 +15,27 @@ pub(crate) fn write(folder: &Path) {
     let ca_certificate = ca.self_signed(&ca_key).unwrap();
     std::fs::write(folder.join("ca.pem"), ca_certificate.pem()).unwrap();
     let issuer = Issuer::new(ca, ca_key);
-    for (base, name, signed) in [("", "dns.example.org", true), ("client-", "client.example.org", true), ("stray-", "stray.example.org", false)] {
+    for (base, name, signed) in [
+        ("", "dns.example.org", true),
+        ("client-", "client.example.org", true),
+        ("stray-", "stray.example.org", false),
+    ] {
         let key = KeyPair::generate().unwrap();
-        let mut leaf = CertificateParams::new(vec![name.to_owned(), "localhost".to_owned()]).unwrap();
-        leaf.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+        let mut leaf =
+            CertificateParams::new(vec![name.to_owned(), "localhost".to_owned()]).unwrap();
+        leaf.subject_alt_names
+            .push(SanType::IpAddress([127, 0, 0, 1].into()));
         leaf.distinguished_name.push(DnType::CommonName, name);
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = if signed { leaf.signed_by(&key, &issuer) } else { leaf.self_signed(&key) }.unwrap();
+        leaf.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let certificate = if signed {
+            leaf.signed_by(&key, &issuer)
+        } else {
+            leaf.self_signed(&key)
+        }
+        .unwrap();
         std::fs::write(folder.join(format!("{base}cert.pem")), certificate.pem()).unwrap();
         std::fs::write(folder.join(format!("{base}key.pem")), key.serialize_pem()).unwrap();
     }

@@ -23,16 +23,27 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) fn new(name: &str, rtype: &str, opts: &Options) -> Self {
-        let name = if name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
+        let name = if name.ends_with('.') {
+            name.to_owned()
+        } else {
+            format!("{name}.")
+        };
         let class = class_number(opts.get("class").map_or("IN", String::as_str));
         let mut flags = 0x0100u16;
-        for (opt, bit, on) in [("nord", 0x0100, false), ("cd", 0x0010, true), ("ad", 0x0020, true)] {
+        for (opt, bit, on) in [
+            ("nord", 0x0100, false),
+            ("cd", 0x0010, true),
+            ("ad", 0x0020, true),
+        ] {
             if opts.contains_key(opt) {
                 flags = if on { flags | bit } else { flags & !bit };
             }
         }
         let options = edns_options(opts);
-        let edns = !options.is_empty() || ["do", "bufsize", "edns", "version"].iter().any(|opt| opts.contains_key(*opt));
+        let edns = !options.is_empty()
+            || ["do", "bufsize", "edns", "version"]
+                .iter()
+                .any(|opt| opts.contains_key(*opt));
         let mut wire = rand::random::<u16>().to_be_bytes().to_vec();
         wire.extend(flags.to_be_bytes());
         wire.extend([0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
@@ -40,14 +51,26 @@ impl Query {
         wire.extend(type_number(rtype).to_be_bytes());
         wire.extend(class.to_be_bytes());
         if edns {
-            let number = |opt: &str, default: u16| opts.get(opt).and_then(|value| value.parse().ok()).unwrap_or(default);
+            let number = |opt: &str, default: u16| {
+                opts.get(opt)
+                    .and_then(|value| value.parse().ok())
+                    .unwrap_or(default)
+            };
             wire.extend([0, 0, 41]);
             wire.extend(number("bufsize", 1232).to_be_bytes());
-            wire.extend([0, number("version", 0) as u8, if opts.contains_key("do") { 0x80 } else { 0 }, 0]);
+            wire.extend([
+                0,
+                number("version", 0) as u8,
+                if opts.contains_key("do") { 0x80 } else { 0 },
+                0,
+            ]);
             wire.extend((options.len() as u16).to_be_bytes());
             wire.extend(options);
         }
-        Self { asked: (name, type_number(rtype), class), wire }
+        Self {
+            asked: (name, type_number(rtype), class),
+            wire,
+        }
     }
 }
 
@@ -68,7 +91,10 @@ fn edns_options(opts: &Options) -> Vec<u8> {
         let (address, bits) = net.split_once('/').unwrap();
         let bits: u8 = bits.parse().unwrap();
         let octets = address.parse::<std::net::Ipv4Addr>().unwrap().octets();
-        add(8, &[&[0, 1, bits, 0], &octets[..usize::from(bits.div_ceil(8))]].concat());
+        add(
+            8,
+            &[&[0, 1, bits, 0], &octets[..usize::from(bits.div_ceil(8))]].concat(),
+        );
     }
     if let Some((code, data)) = opts.get("option").and_then(|option| option.split_once(':')) {
         add(code.parse().unwrap(), &hex(data));
@@ -78,7 +104,9 @@ fn edns_options(opts: &Options) -> Vec<u8> {
 
 /// Octets from hexadecimal digits.
 pub(crate) fn hex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+    (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
 }
 
 /// Why there is no answer, in the words of cases.
@@ -97,22 +125,34 @@ impl From<io::Error> for NoAnswer {
 }
 
 /// Sends a query the way its options say, and reads the reply.
-pub(crate) fn send(query: &Query, opts: &Options, port: u16, folder: &Path) -> Result<Message, NoAnswer> {
+pub(crate) fn send(
+    query: &Query,
+    opts: &Options,
+    port: u16,
+    folder: &Path,
+) -> Result<Message, NoAnswer> {
     let host = opts.get("to").map_or("127.0.0.1", String::as_str);
     let address = SocketAddr::new(host.parse().unwrap(), port);
-    let timeout = Duration::from_secs_f64(opts.get("timeout").map_or(5.0, |seconds| seconds.parse().unwrap()));
+    let timeout = Duration::from_secs_f64(
+        opts.get("timeout")
+            .map_or(5.0, |seconds| seconds.parse().unwrap()),
+    );
     if opts.contains_key("tls") {
         // How a handshake is refused depends on timing.
-        let reply = tls(address, timeout, opts, folder).and_then(|mut stream| converse(&mut stream, query));
+        let reply =
+            tls(address, timeout, opts, folder).and_then(|mut stream| converse(&mut stream, query));
         return reply.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => error.into(),
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::WouldBlock => error.into(),
             _ => NoAnswer("error TLS"),
         });
     }
     if opts.contains_key("tcp") {
         return Ok(converse(&mut tcp(address, timeout)?, query)?);
     }
-    let source = opts.get("from").map_or(if address.is_ipv6() { "::" } else { "0.0.0.0" }, String::as_str);
+    let any = if address.is_ipv6() { "::" } else { "0.0.0.0" };
+    let source = opts.get("from").map_or(any, String::as_str);
     Ok(udp(query, address, timeout, source)?)
 }
 
@@ -125,7 +165,8 @@ fn udp(query: &Query, address: SocketAddr, timeout: Duration, source: &str) -> i
     loop {
         let (length, from) = socket.recv_from(&mut buffer)?;
         if from == address && buffer[..2] == query.wire[..2] {
-            return Message::read(&buffer[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into());
+            return Message::read(&buffer[..length])
+                .ok_or_else(|| io::ErrorKind::InvalidData.into());
         }
     }
 }
@@ -138,13 +179,21 @@ pub(crate) fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<TcpStrea
 }
 
 /// Opens a TLS session; the certificate must be for `sni`, `dns.example.org` unless told otherwise.
-pub(crate) fn tls(address: SocketAddr, timeout: Duration, opts: &Options, folder: &Path) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+pub(crate) fn tls(
+    address: SocketAddr,
+    timeout: Duration,
+    opts: &Options,
+    folder: &Path,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     if opts.get("tlsmax").is_some_and(|version| version == "1.1") {
         return old_tls(tcp(address, timeout)?);
     }
     let name = opts.get("sni").map_or("dns.example.org", String::as_str);
     let stream = tcp(address, timeout)?;
-    let connection = ClientConnection::new(Arc::new(config(opts, folder)), ServerName::try_from(name.to_owned()).unwrap());
+    let connection = ClientConnection::new(
+        Arc::new(config(opts, folder)),
+        ServerName::try_from(name.to_owned()).unwrap(),
+    );
     let mut stream = StreamOwned::new(connection.map_err(io::Error::other)?, stream);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
@@ -163,15 +212,24 @@ pub(crate) fn config(opts: &Options, folder: &Path) -> ClientConfig {
         _ => rustls::ALL_VERSIONS,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap().with_root_certificates(roots);
-    let Some(base) = opts.get("client") else { return builder.with_no_client_auth() };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots);
+    let Some(base) = opts.get("client") else {
+        return builder.with_no_client_auth();
+    };
     let base = if base.is_empty() { "client" } else { base };
-    let chain = CertificateDer::pem_file_iter(folder.join(format!("{base}-cert.pem"))).unwrap().map(Result::unwrap).collect();
+    let chain = CertificateDer::pem_file_iter(folder.join(format!("{base}-cert.pem")))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let key = PrivateKeyDer::from_pem_file(folder.join(format!("{base}-key.pem"))).unwrap();
     builder.with_client_auth_cert(chain, key).unwrap()
 }
 
-/// A ClientHello of TLS 1.1 with one cipher suite, by hand: no library of ours speaks that any more.
+/// A ClientHello of TLS 1.1 with one cipher suite, by hand: no library of ours speaks that any
+/// more.
 fn old_tls(mut stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut hello = b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x02".to_vec();
     hello.extend([7; 32]);

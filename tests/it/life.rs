@@ -10,30 +10,49 @@ use crate::client::{self, Options, Query};
 use crate::server::{Folder, Process, free_port};
 
 fn hosts(port: u16, address: &str, more: &str) -> String {
-    format!(".:{port} {{\n bind 127.0.0.1\n hosts /dev/null {{\n  {address} www.example\n }}\n}}\n{more}")
+    format!(
+        ".:{port} {{\n bind 127.0.0.1\n hosts /dev/null {{\n  {address} www.example\n }}\n}}\n{more}"
+    )
 }
 
-/// Fifty reloads, some of which fail: every query is answered, from the old or the new configuration.
+/// Fifty reloads, some of which fail: every query is answered, from the old or the new
+/// configuration.
 fn reloads_lose_nothing() -> Result<(), Failed> {
     let (folder, port, other) = (Folder::new(), free_port(), free_port());
     let server = Process::serve(&folder, &hosts(port, "192.0.2.0", ""));
     let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let check = |answers: Vec<&str>| assert!(answers.len() == 1 && answers[0].starts_with("192.0.2."), "{answers:?}");
+    let check = |answers: Vec<&str>| {
+        assert!(
+            answers.len() == 1 && answers[0].starts_with("192.0.2."),
+            "{answers:?}"
+        )
+    };
     std::thread::scope(|scope| {
         let datagrams: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
                     while !stop.load(Relaxed) {
-                        check(client::ask(port, "www.example", "A").expect("no query is lost").answers());
+                        check(
+                            client::ask(port, "www.example", "A")
+                                .expect("no query is lost")
+                                .answers(),
+                        );
                         asked.fetch_add(1, Relaxed);
                     }
                 })
             })
             .collect();
         let kept = scope.spawn(|| {
-            let mut stream = client::tcp(SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(5)).unwrap();
+            let mut stream = client::tcp(
+                SocketAddr::from(([127, 0, 0, 1], port)),
+                Duration::from_secs(5),
+            )
+            .unwrap();
             while !stop.load(Relaxed) {
-                let reply = client::converse(&mut stream, &Query::new("www.example", "A", &Options::new()));
+                let reply = client::converse(
+                    &mut stream,
+                    &Query::new("www.example", "A", &Options::new()),
+                );
                 check(reply.expect("the connection is kept").answers());
             }
         });
@@ -46,7 +65,11 @@ fn reloads_lose_nothing() -> Result<(), Failed> {
             };
             folder.write("Corefile", &hosts(port, &format!("192.0.2.{round}"), &more));
             server.signal("USR1");
-            let (pattern, count) = if round % 5 == 0 { ("Restart failed", round / 5) } else { ("Reloading complete", round - round / 5) };
+            let (pattern, count) = if round % 5 == 0 {
+                ("Restart failed", round / 5)
+            } else {
+                ("Reloading complete", round - round / 5)
+            };
             server.wait_for_logs(pattern, count, Duration::from_secs(20));
         }
         stop.store(true, Relaxed);
@@ -54,26 +77,41 @@ fn reloads_lose_nothing() -> Result<(), Failed> {
             thread.join().expect("no thread fails");
         }
     });
-    assert_eq!(client::ask(port, "www.example", "A").unwrap().answers(), ["192.0.2.49"]);
+    assert_eq!(
+        client::ask(port, "www.example", "A").unwrap().answers(),
+        ["192.0.2.49"]
+    );
     assert!(asked.load(Relaxed) > 100);
     Ok(())
 }
 
-/// A port that is no longer served closes; one that somebody else has keeps the old configuration running.
+/// A port that is no longer served closes; one that somebody else has keeps the old configuration
+/// running.
 fn a_reload_that_cannot_bind_changes_nothing() -> Result<(), Failed> {
     let (folder, port) = (Folder::new(), free_port());
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let server = Process::serve(&folder, &hosts(port, "192.0.2.1", ""));
-    let more = format!("taken.example:{} {{\n bind 127.0.0.1\n whoami\n}}\n", taken.local_addr()?.port());
+    let more = format!(
+        "taken.example:{} {{\n bind 127.0.0.1\n whoami\n}}\n",
+        taken.local_addr()?.port()
+    );
     folder.write("Corefile", &hosts(port, "192.0.2.2", &more));
     server.signal("USR1");
-    server.wait_for_log(r"Restart failed: Listen: listen tcp 127\.0\.0\.1:\d+: bind: address already in use");
-    assert_eq!(client::ask(port, "www.example", "A").unwrap().answers(), ["192.0.2.1"]);
+    server.wait_for_log(
+        r"Restart failed: Listen: listen tcp 127\.0\.0\.1:\d+: bind: address already in use",
+    );
+    assert_eq!(
+        client::ask(port, "www.example", "A").unwrap().answers(),
+        ["192.0.2.1"]
+    );
     let moved = free_port();
     folder.write("Corefile", &hosts(moved, "192.0.2.3", ""));
     server.signal("USR1");
     server.wait_for_log("Reloading complete");
-    assert_eq!(client::ask(moved, "www.example", "A").unwrap().answers(), ["192.0.2.3"]);
+    assert_eq!(
+        client::ask(moved, "www.example", "A").unwrap().answers(),
+        ["192.0.2.3"]
+    );
     let until = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(("127.0.0.1", port)).is_ok() {
         assert!(Instant::now() < until, "the old port closes");
@@ -87,15 +125,25 @@ fn a_stop_answers_what_was_asked() -> Result<(), Failed> {
     let (folder, port) = (Folder::new(), free_port());
     let upstream = crate::upstream::Upstream::start("slow.example. 60 A 192.0.2.7\n", None);
     upstream.step(&["delay", "700"]);
-    let corefile = format!(".:{port} {{\n bind 127.0.0.1\n forward . 127.0.0.1:{}\n}}\n", upstream.port);
+    let corefile = format!(
+        ".:{port} {{\n bind 127.0.0.1\n forward . 127.0.0.1:{}\n}}\n",
+        upstream.port
+    );
     let mut server = Process::serve(&folder, &corefile);
-    let asker = std::thread::spawn(move || client::ask(port, "slow.example", "A").map(|reply| reply.answers().join(" ")));
+    let asker = std::thread::spawn(move || {
+        client::ask(port, "slow.example", "A").map(|reply| reply.answers().join(" "))
+    });
     while upstream.step(&["count"]) == ["0 queries"] {
         std::thread::sleep(Duration::from_millis(5));
     }
     server.signal("TERM");
     assert_eq!(asker.join().unwrap().unwrap(), "192.0.2.7");
-    assert_eq!(server.wait_end(Duration::from_secs(10)).and_then(|status| status.code()), Some(0));
+    assert_eq!(
+        server
+            .wait_end(Duration::from_secs(10))
+            .and_then(|status| status.code()),
+        Some(0)
+    );
     Ok(())
 }
 
@@ -109,8 +157,14 @@ fn pipelined_queries_overtake() -> Result<(), Failed> {
         upstream.port
     );
     let _server = Process::serve(&folder, &corefile);
-    let mut stream = client::tcp(SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(5))?;
-    let queries = [Query::new("slow.test", "A", &Options::new()), Query::new("fast.example", "A", &Options::new())];
+    let mut stream = client::tcp(
+        SocketAddr::from(([127, 0, 0, 1], port)),
+        Duration::from_secs(5),
+    )?;
+    let queries = [
+        Query::new("slow.test", "A", &Options::new()),
+        Query::new("fast.example", "A", &Options::new()),
+    ];
     for query in &queries {
         stream.write_all(&[&(query.wire.len() as u16).to_be_bytes()[..], &query.wire].concat())?;
     }
@@ -118,7 +172,11 @@ fn pipelined_queries_overtake() -> Result<(), Failed> {
     for _ in &queries {
         let reply = crate::message::Message::read(&client::read_message(&mut stream)?).unwrap();
         order.push(reply.answers().join(" "));
-        assert!(queries.iter().any(|query| query.wire[..2] == reply.id.to_be_bytes()));
+        assert!(
+            queries
+                .iter()
+                .any(|query| query.wire[..2] == reply.id.to_be_bytes())
+        );
     }
     assert_eq!(order, ["192.0.2.1", "192.0.2.7"]);
     Ok(())
@@ -132,24 +190,44 @@ fn slow_senders_are_closed() -> Result<(), Failed> {
     let mut drip = client::tcp(address, Duration::from_secs(20))?;
     let started = Instant::now();
     let wire = Query::new("www.example", "A", &Options::new()).wire;
-    for octet in [&(wire.len() as u16).to_be_bytes()[..], &wire[..wire.len() - 1]].concat() {
+    for octet in [
+        &(wire.len() as u16).to_be_bytes()[..],
+        &wire[..wire.len() - 1],
+    ]
+    .concat()
+    {
         if drip.write_all(&[octet]).is_err() {
             break;
         }
         std::thread::sleep(Duration::from_millis(150));
     }
-    assert!(client::read_message(&mut drip).is_err(), "no answer to half a query");
+    assert!(
+        client::read_message(&mut drip).is_err(),
+        "no answer to half a query"
+    );
     assert!(started.elapsed() < Duration::from_secs(15));
-    assert_eq!(client::ask(port, "www.example", "A").unwrap().answers(), ["192.0.2.1"]);
+    assert_eq!(
+        client::ask(port, "www.example", "A").unwrap().answers(),
+        ["192.0.2.1"]
+    );
     Ok(())
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("life::reloads_lose_nothing", reloads_lose_nothing),
-        Trial::test("life::a_reload_that_cannot_bind_changes_nothing", a_reload_that_cannot_bind_changes_nothing),
-        Trial::test("life::a_stop_answers_what_was_asked", a_stop_answers_what_was_asked),
-        Trial::test("life::pipelined_queries_overtake", pipelined_queries_overtake),
+        Trial::test(
+            "life::a_reload_that_cannot_bind_changes_nothing",
+            a_reload_that_cannot_bind_changes_nothing,
+        ),
+        Trial::test(
+            "life::a_stop_answers_what_was_asked",
+            a_stop_answers_what_was_asked,
+        ),
+        Trial::test(
+            "life::pipelined_queries_overtake",
+            pipelined_queries_overtake,
+        ),
         Trial::test("life::slow_senders_are_closed", slow_senders_are_closed),
     ]
 }

@@ -11,8 +11,10 @@
 //! | [`readme`] | what the README promises, with kdig |
 //! | [`architecture`] | rules about who depends on whom |
 //!
-//! A module of tests is a function `trials()` that is called here. `cargo test -p corten-tests -- NAME` runs those
-//! whose names contain NAME.
+//! A module of tests is a function `trials()` that is called here. `cargo test -p corten-tests --
+//! NAME` runs those whose names contain NAME.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod acme;
 mod architecture;
 mod cases;

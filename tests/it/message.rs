@@ -7,23 +7,50 @@ use libtest_mimic::Trial;
 
 /// Types that tests name.
 pub(crate) const TYPES: &[(&str, u16)] = &[
-    ("A", 1), ("NS", 2), ("CNAME", 5), ("SOA", 6), ("NULL", 10), ("PTR", 12), ("HINFO", 13), ("MX", 15), ("TXT", 16), ("AAAA", 28),
-    ("SRV", 33), ("DS", 43), ("RRSIG", 46), ("ANY", 255), ("CAA", 257),
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("SOA", 6),
+    ("NULL", 10),
+    ("PTR", 12),
+    ("HINFO", 13),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("SRV", 33),
+    ("DS", 43),
+    ("RRSIG", 46),
+    ("ANY", 255),
+    ("CAA", 257),
 ];
-const RCODES: &[&str] = &["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
+const RCODES: &[&str] = &[
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
+];
 const CLASSES: &[(&str, u16)] = &[("IN", 1), ("CH", 3), ("HS", 4), ("NONE", 254), ("ANY", 255)];
 
 pub(crate) fn type_number(name: &str) -> u16 {
-    let known = TYPES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    known.or_else(|| name.strip_prefix("TYPE")?.parse().ok()).unwrap_or_else(|| panic!("type {name}"))
+    let known = TYPES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number);
+    known
+        .or_else(|| name.strip_prefix("TYPE")?.parse().ok())
+        .unwrap_or_else(|| panic!("type {name}"))
 }
 
 fn type_name(number: u16) -> String {
-    TYPES.iter().find(|(_, known)| *known == number).map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
+    TYPES
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
 }
 
 pub(crate) fn class_number(name: &str) -> u16 {
-    CLASSES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("class {name}")).1
+    CLASSES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .unwrap_or_else(|| panic!("class {name}"))
+        .1
 }
 
 /// A name in wire form.
@@ -48,6 +75,9 @@ pub(crate) struct Record {
     pub(crate) rdata: String,
 }
 
+/// Code and octets.
+type EdnsOption = (u16, Vec<u8>);
+
 /// A decoded message.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
@@ -57,7 +87,7 @@ pub(crate) struct Message {
     pub(crate) question: Option<(String, u16, u16)>,
     pub(crate) records: Vec<Record>,
     /// Size, flags and options of the OPT record.
-    pub(crate) edns: Option<(u16, u16, Vec<(u16, Vec<u8>)>)>,
+    pub(crate) edns: Option<(u16, u16, Vec<EdnsOption>)>,
     pub(crate) rcode: u16,
 }
 
@@ -97,8 +127,21 @@ fn name_at(wire: &[u8], mut at: usize) -> Option<(String, usize)> {
 impl Message {
     pub(crate) fn read(wire: &[u8]) -> Option<Self> {
         let (id, flags) = (u16_at(wire, 0)?, u16_at(wire, 2)?);
-        let counts = [u16_at(wire, 4)?, u16_at(wire, 6)?, u16_at(wire, 8)?, u16_at(wire, 10)?];
-        let mut message = Self { id, flags, counts, question: None, records: Vec::new(), edns: None, rcode: flags & 15 };
+        let counts = [
+            u16_at(wire, 4)?,
+            u16_at(wire, 6)?,
+            u16_at(wire, 8)?,
+            u16_at(wire, 10)?,
+        ];
+        let mut message = Self {
+            id,
+            flags,
+            counts,
+            question: None,
+            records: Vec::new(),
+            edns: None,
+            rcode: flags & 15,
+        };
         let mut at = 12;
         for _ in 0..counts[0] {
             let (name, end) = name_at(wire, at)?;
@@ -109,7 +152,8 @@ impl Message {
             for _ in 0..*count {
                 let (owner, fixed) = name_at(wire, at)?;
                 let (rtype, class) = (u16_at(wire, fixed)?, u16_at(wire, fixed + 2)?);
-                let ttl = u32::from(u16_at(wire, fixed + 4)?) << 16 | u32::from(u16_at(wire, fixed + 6)?);
+                let ttl =
+                    u32::from(u16_at(wire, fixed + 4)?) << 16 | u32::from(u16_at(wire, fixed + 6)?);
                 let end = fixed + 10 + usize::from(u16_at(wire, fixed + 8)?);
                 let rdata = wire.get(fixed + 10..end)?;
                 if rtype == 41 {
@@ -117,7 +161,14 @@ impl Message {
                     message.edns = Some((class, ttl as u16, options(rdata)?));
                 } else {
                     let rdata = rdata_text(wire, fixed + 10, rdata, rtype)?;
-                    message.records.push(Record { section, owner, rtype, class, ttl, rdata });
+                    message.records.push(Record {
+                        section,
+                        owner,
+                        rtype,
+                        class,
+                        ttl,
+                        rdata,
+                    });
                 }
                 at = end;
             }
@@ -126,13 +177,32 @@ impl Message {
     }
 
     pub(crate) fn rcode_name(&self) -> String {
-        if self.rcode == 16 { "BADVERS".into() } else { RCODES.get(usize::from(self.rcode)).map_or_else(|| self.rcode.to_string(), |name| (*name).to_owned()) }
+        if self.rcode == 16 {
+            "BADVERS".into()
+        } else {
+            RCODES
+                .get(usize::from(self.rcode))
+                .map_or_else(|| self.rcode.to_string(), |name| (*name).to_owned())
+        }
     }
 
     /// Flags as `qr aa rd`.
     pub(crate) fn flag_names(&self) -> String {
-        let names = [(0x8000, "qr"), (0x0400, "aa"), (0x0200, "tc"), (0x0100, "rd"), (0x0080, "ra"), (0x0020, "ad"), (0x0010, "cd")];
-        names.iter().filter(|(bit, _)| self.flags & bit != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+        let names = [
+            (0x8000, "qr"),
+            (0x0400, "aa"),
+            (0x0200, "tc"),
+            (0x0100, "rd"),
+            (0x0080, "ra"),
+            (0x0020, "ad"),
+            (0x0010, "cd"),
+        ];
+        names
+            .iter()
+            .filter(|(bit, _)| self.flags & bit != 0)
+            .map(|(_, name)| *name)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     pub(crate) fn opcode_name(&self) -> String {
@@ -148,13 +218,25 @@ impl Message {
 
     /// The answer's RDATA, for tests that want no more.
     pub(crate) fn answers(&self) -> Vec<&str> {
-        self.records.iter().filter(|record| record.section == 0).map(|record| record.rdata.as_str()).collect()
+        self.records
+            .iter()
+            .filter(|record| record.section == 0)
+            .map(|record| record.rdata.as_str())
+            .collect()
     }
 
     /// Lines as cases have them.
-    pub(crate) fn lines(&self, asked: &(String, u16, u16), opts: &BTreeMap<String, String>) -> Vec<String> {
+    pub(crate) fn lines(
+        &self,
+        asked: &(String, u16, u16),
+        opts: &BTreeMap<String, String>,
+    ) -> Vec<String> {
         let has = |opt: &str| opts.contains_key(opt);
-        let mut lines = vec![format!("{} {}", self.rcode_name(), self.flag_names()).trim_end().to_owned()];
+        let mut lines = vec![
+            format!("{} {}", self.rcode_name(), self.flag_names())
+                .trim_end()
+                .to_owned(),
+        ];
         if self.opcode_name() != "QUERY" {
             lines.push(format!("opcode {}", self.opcode_name()));
         }
@@ -162,9 +244,14 @@ impl Message {
             lines.push(format!("question {:?}", self.question));
         }
         if let Some((size, flags, options)) = self.edns.as_ref().filter(|_| !has("noedns")) {
-            let mut line = format!("edns {size}{}", if flags & 0x8000 != 0 { " do" } else { "" });
+            let mut line = format!(
+                "edns {size}{}",
+                if flags & 0x8000 != 0 { " do" } else { "" }
+            );
             for (code, data) in options {
-                let hex = data.iter().fold(String::new(), |hex, octet| hex + &format!("{octet:02x}"));
+                let hex = data
+                    .iter()
+                    .fold(String::new(), |hex, octet| hex + &format!("{octet:02x}"));
                 let _ = match code {
                     3 => write!(line, " NSID {}", String::from_utf8_lossy(data)),
                     10 => write!(line, " COOKIE {hex}"),
@@ -178,16 +265,31 @@ impl Message {
         }
         if has("brief") {
             let sets = |section: usize| {
-                let mut sets: Vec<_> = self.records.iter().filter(|r| r.section == section).map(|r| (r.owner.to_lowercase(), r.rtype, r.class)).collect();
+                let mut sets: Vec<_> = self
+                    .records
+                    .iter()
+                    .filter(|r| r.section == section)
+                    .map(|r| (r.owner.to_lowercase(), r.rtype, r.class))
+                    .collect();
                 sets.sort();
                 sets.dedup();
                 sets.len()
             };
-            lines.push(format!("{} answer, {} authority, {} additional rrsets", sets(0), sets(1), sets(2)));
+            lines.push(format!(
+                "{} answer, {} authority, {} additional rrsets",
+                sets(0),
+                sets(1),
+                sets(2)
+            ));
             return lines;
         }
         for (section, name) in ["answer", "authority", "additional"].iter().enumerate() {
-            let mut section: Vec<_> = self.records.iter().filter(|r| r.section == section).map(|r| record_line(name, r, has("case"))).collect();
+            let mut section: Vec<_> = self
+                .records
+                .iter()
+                .filter(|r| r.section == section)
+                .map(|r| record_line(name, r, has("case")))
+                .collect();
             if !has("order") {
                 section.sort();
             }
@@ -206,13 +308,24 @@ fn record_line(section: &str, record: &Record, case: bool) -> String {
     };
     let mut rdata = record.rdata.clone();
     // *whoami* tells the client's port, which is never the same.
-    if let ("SRV", Some([priority, weight, port, "."])) = (type_name(record.rtype).as_str(), rdata.split(' ').collect::<Vec<_>>().first_chunk()) {
-        if port.parse::<u16>().is_ok_and(|port| port > 32_767) {
-            rdata = format!("{priority} {weight} * .");
-        }
+    if let ("SRV", Some([priority, weight, port, "."])) = (
+        type_name(record.rtype).as_str(),
+        rdata.split(' ').collect::<Vec<_>>().first_chunk(),
+    ) && port.parse::<u16>().is_ok_and(|port| port > 32_767)
+    {
+        rdata = format!("{priority} {weight} * .");
     }
-    let exact = if case { format!(" owner={}", record.owner) } else { String::new() };
-    format!("{section} {} {} {class}{} {rdata}{exact}", record.owner, record.ttl, type_name(record.rtype))
+    let exact = if case {
+        format!(" owner={}", record.owner)
+    } else {
+        String::new()
+    };
+    format!(
+        "{section} {} {} {class}{} {rdata}{exact}",
+        record.owner,
+        record.ttl,
+        type_name(record.rtype)
+    )
 }
 
 fn options(mut rdata: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
@@ -226,17 +339,27 @@ fn options(mut rdata: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
 }
 
 fn rdata_text(wire: &[u8], at: usize, rdata: &[u8], rtype: u16) -> Option<String> {
-    let number = |from: usize| Some(u32::from(u16_at(rdata, from)?) << 16 | u32::from(u16_at(rdata, from + 2)?));
+    let number = |from: usize| {
+        Some(u32::from(u16_at(rdata, from)?) << 16 | u32::from(u16_at(rdata, from + 2)?))
+    };
     Some(match type_name(rtype).as_str() {
         "A" => Ipv4Addr::from(<[u8; 4]>::try_from(rdata).ok()?).to_string(),
         "AAAA" => Ipv6Addr::from(<[u8; 16]>::try_from(rdata).ok()?).to_string(),
         "NS" | "CNAME" | "PTR" => name_at(wire, at)?.0,
         "MX" => format!("{} {}", u16_at(rdata, 0)?, name_at(wire, at + 2)?.0),
-        "SRV" => format!("{} {} {} {}", u16_at(rdata, 0)?, u16_at(rdata, 2)?, u16_at(rdata, 4)?, name_at(wire, at + 6)?.0),
+        "SRV" => format!(
+            "{} {} {} {}",
+            u16_at(rdata, 0)?,
+            u16_at(rdata, 2)?,
+            u16_at(rdata, 4)?,
+            name_at(wire, at + 6)?.0
+        ),
         "SOA" => {
             let (primary, behind) = name_at(wire, at)?;
             let (mailbox, behind) = name_at(wire, behind)?;
-            let numbers = (0..5).map(|index| number(behind - at + 4 * index).map(|n| n.to_string())).collect::<Option<Vec<_>>>()?;
+            let numbers = (0..5)
+                .map(|index| number(behind - at + 4 * index).map(|n| n.to_string()))
+                .collect::<Option<Vec<_>>>()?;
             format!("{primary} {mailbox} {}", numbers.join(" "))
         }
         "TXT" | "HINFO" => {
@@ -261,10 +384,16 @@ pub(crate) fn rdata_wire(rtype: u16, text: &str) -> Vec<u8> {
         "NS" | "CNAME" | "PTR" => wire_name(text),
         "SOA" => {
             let mut wire = [wire_name(fields[0]), wire_name(fields[1])].concat();
-            fields[2..].iter().for_each(|field| wire.extend(field.parse::<u32>().unwrap().to_be_bytes()));
+            fields[2..]
+                .iter()
+                .for_each(|field| wire.extend(field.parse::<u32>().unwrap().to_be_bytes()));
             wire
         }
-        "MX" => [&fields[0].parse::<u16>().unwrap().to_be_bytes()[..], &wire_name(fields[1])].concat(),
+        "MX" => [
+            &fields[0].parse::<u16>().unwrap().to_be_bytes()[..],
+            &wire_name(fields[1]),
+        ]
+        .concat(),
         "TXT" => {
             let text = text.trim_matches('"');
             [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
@@ -283,7 +412,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         let message = Message::read(&wire).ok_or("not read")?;
         let asked = ("www.example.".to_owned(), 1, 1);
         let lines = message.lines(&asked, &BTreeMap::new());
-        assert_eq!(lines, ["NOERROR qr aa rd", "edns 1232 do NSID x", "answer www.example. 60 TXT \"a b\""]);
+        assert_eq!(
+            lines,
+            [
+                "NOERROR qr aa rd",
+                "edns 1232 do NSID x",
+                "answer www.example. 60 TXT \"a b\""
+            ]
+        );
         assert!(Message::read(&wire[..40]).is_none());
         Ok(())
     })]

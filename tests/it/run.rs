@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use regex::{Captures, Regex};
 
 use crate::cases::Case;
+use crate::certificates;
 use crate::client::{self, NoAnswer, Options, Query, hex};
 use crate::message::Message;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
 use crate::upstream::Upstream;
-use crate::certificates;
 
 /// Seconds by which a recorded TTL may differ.
 const TTL_SLACK: u32 = 2;
@@ -32,32 +32,57 @@ impl<'c> Run<'c> {
     pub(crate) fn prepare(case: &'c Case) -> Result<Self, String> {
         let folder = Folder::new();
         certificates::write(folder.path());
-        let mut run =
-            Self { case, folder, env: BTreeMap::new(), ports: BTreeMap::new(), upstreams: BTreeMap::new(), server: None, log_at: 0 };
+        let mut run = Self {
+            case,
+            folder,
+            env: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            server: None,
+            log_at: 0,
+        };
         for (name, body) in &case.sections {
             if let Some(rest) = name.strip_prefix("upstream ") {
-                let (name, tls) = rest.strip_suffix(" tls").map_or((rest, None), |name| (name, Some(run.folder.path())));
+                let (name, tls) = rest
+                    .strip_suffix(" tls")
+                    .map_or((rest, None), |name| (name, Some(run.folder.path())));
                 let upstream = Upstream::start(body, tls);
                 run.ports.insert(name.to_owned(), upstream.port);
                 run.upstreams.insert(name.to_owned(), upstream);
             }
         }
-        let all: String = case.sections.iter().map(|(_, body)| body.as_str()).collect();
+        let all: String = case
+            .sections
+            .iter()
+            .map(|(_, body)| body.as_str())
+            .collect();
         let names = Regex::new(r"\{[$%](\w+)[}%]").unwrap();
-        let mentioned: Vec<_> = names.captures_iter(&all).map(|found| found[1].to_owned()).chain(["PORT".to_owned()]).collect();
+        let mentioned: Vec<_> = names
+            .captures_iter(&all)
+            .map(|found| found[1].to_owned())
+            .chain(["PORT".to_owned()])
+            .collect();
         for name in mentioned {
-            if (name.starts_with("PORT") || name.ends_with("PORT")) && !run.ports.contains_key(&name) {
+            if (name.starts_with("PORT") || name.ends_with("PORT"))
+                && !run.ports.contains_key(&name)
+            {
                 run.ports.insert(name, free_port());
             }
         }
-        run.env = run.ports.iter().map(|(name, port)| (name.clone(), port.to_string())).collect();
+        run.env = run
+            .ports
+            .iter()
+            .map(|(name, port)| (name.clone(), port.to_string()))
+            .collect();
         for line in case.section("env").unwrap_or_default().lines() {
             if let Some((name, value)) = line.split_once('=') {
                 run.env.insert(name.to_owned(), value.to_owned());
             }
         }
         for (name, body) in &case.sections {
-            if !matches!(name.as_str(), "test" | "env" | "args" | "stdin") && !name.starts_with("upstream ") {
+            if !matches!(name.as_str(), "test" | "env" | "args" | "stdin")
+                && !name.starts_with("upstream ")
+            {
                 run.write(name, body);
             }
         }
@@ -70,7 +95,13 @@ impl<'c> Run<'c> {
     fn start(&mut self) {
         let arguments = self.expand(self.case.section("args").unwrap_or("-conf Corefile"));
         let arguments: Vec<_> = arguments.split_whitespace().collect();
-        let mut server = Process::start(binary(), &arguments, self.folder.path(), &self.env, self.case.section("stdin"));
+        let mut server = Process::start(
+            binary(),
+            &arguments,
+            self.folder.path(),
+            &self.env,
+            self.case.section("stdin"),
+        );
         let first = self.case.steps.first().map_or("", |(step, _)| step);
         let refused = self.case.steps.iter().any(|(step, _)| step == "fails");
         if first.split(' ').next() != Some("exit") && !refused {
@@ -86,22 +117,39 @@ impl<'c> Run<'c> {
 
     fn expand(&self, text: &str) -> String {
         let reference = Regex::new(r"\{\$(\w+)\}").unwrap();
-        reference.replace_all(text, |found: &Captures<'_>| self.env.get(&found[1]).unwrap_or(&found[0].to_owned()).clone()).into_owned()
+        reference
+            .replace_all(text, |found: &Captures<'_>| {
+                self.env
+                    .get(&found[1])
+                    .map_or_else(|| found[0].to_owned(), Clone::clone)
+            })
+            .into_owned()
     }
 
     fn write(&self, name: &str, body: &str) {
         // Corefiles are left to the server.
-        let body = if name.starts_with("Corefile") { body.to_owned() } else { self.expand(body) };
+        let body = if name.starts_with("Corefile") {
+            body.to_owned()
+        } else {
+            self.expand(body)
+        };
         self.folder.write(name, &body);
     }
 
     /// Carries out a step and returns what it prints.
-    pub(crate) fn perform(&mut self, step: &str, expected: &[String]) -> Result<Vec<String>, String> {
+    pub(crate) fn perform(
+        &mut self,
+        step: &str,
+        expected: &[String],
+    ) -> Result<Vec<String>, String> {
         let expanded = self.expand(step);
         let words: Vec<_> = expanded.split_whitespace().collect();
-        let [kind, words @ ..] = &words[..] else { return Err("an empty step".into()) };
+        let [kind, words @ ..] = &words[..] else {
+            return Err("an empty step".into());
+        };
         if *kind == "within" {
-            let until = Instant::now() + Duration::from_secs_f64(words[0].parse().map_err(|_| "within SECONDS")?);
+            let until = Instant::now()
+                + Duration::from_secs_f64(words[0].parse().map_err(|_| "within SECONDS")?);
             loop {
                 let actual = self.perform(&words[1..].join(" "), expected)?;
                 if differences(step, expected, &actual).is_empty() || Instant::now() > until {
@@ -116,17 +164,27 @@ impl<'c> Run<'c> {
             "raw" => self.raw(words),
             "stream" => self.stream(words),
             "log" => self.log(words, expected),
-            "upstream" => self.upstreams.get(words[0]).ok_or("no such upstream")?.step(&words[1..]),
+            "upstream" => self
+                .upstreams
+                .get(words[0])
+                .ok_or("no such upstream")?
+                .step(&words[1..]),
             "write" => {
-                self.write(words[0], self.case.section(words[1]).ok_or("no such section")?);
+                self.write(
+                    words[0],
+                    self.case.section(words[1]).ok_or("no such section")?,
+                );
                 Vec::new()
             }
             "remove" => {
-                std::fs::remove_file(self.folder.path().join(words[0])).map_err(|error| error.to_string())?;
+                std::fs::remove_file(self.folder.path().join(words[0]))
+                    .map_err(|error| error.to_string())?;
                 Vec::new()
             }
             "sleep" => {
-                std::thread::sleep(Duration::from_secs_f64(words[0].parse().map_err(|_| "sleep SECONDS")?));
+                std::thread::sleep(Duration::from_secs_f64(
+                    words[0].parse().map_err(|_| "sleep SECONDS")?,
+                ));
                 Vec::new()
             }
             "signal" => {
@@ -134,9 +192,19 @@ impl<'c> Run<'c> {
                 Vec::new()
             }
             "exit" => {
-                let patience = words.first().map_or(Ok(10.0), |word| word.parse()).map_err(|_| "exit [SECONDS]")?;
-                let end = self.server.as_mut().ok_or("no server")?.wait_end(Duration::from_secs_f64(patience));
-                vec![end.map_or_else(|| "still running".to_owned(), |status| format!("status {}", status.code().unwrap_or(-1)))]
+                let patience = words
+                    .first()
+                    .map_or(Ok(10.0), |word| word.parse())
+                    .map_err(|_| "exit [SECONDS]")?;
+                let end = self
+                    .server
+                    .as_mut()
+                    .ok_or("no server")?
+                    .wait_end(Duration::from_secs_f64(patience));
+                vec![end.map_or_else(
+                    || "still running".to_owned(),
+                    |status| format!("status {}", status.code().unwrap_or(-1)),
+                )]
             }
             "fails" => self.fails(words),
             "files" => self.files(words[0]),
@@ -175,7 +243,10 @@ impl<'c> Run<'c> {
             *tally.entry(lines.join(" / ")).or_default() += 1;
         }
         if words.contains(&"+count") {
-            let mut lines: Vec<_> = tally.into_iter().map(|(text, count)| format!("{count}x {text}")).collect();
+            let mut lines: Vec<_> = tally
+                .into_iter()
+                .map(|(text, count)| format!("{count}x {text}"))
+                .collect();
             lines.sort();
             return lines;
         }
@@ -183,36 +254,65 @@ impl<'c> Run<'c> {
     }
 
     fn raw(&self, words: &[&str]) -> Vec<String> {
-        let data = hex(&words.iter().filter(|word| !word.starts_with('+')).copied().collect::<String>());
+        let data = hex(&words
+            .iter()
+            .filter(|word| !word.starts_with('+'))
+            .copied()
+            .collect::<String>());
         let address = SocketAddr::from(([127, 0, 0, 1], self.ports["PORT"]));
         let answer = if words.contains(&"+tcp") {
             let mut stream = client::tcp(address, Duration::from_secs(2)).unwrap();
-            stream.write_all(&[&(data.len() as u16).to_be_bytes()[..], &data].concat()).unwrap();
+            stream
+                .write_all(&[&(data.len() as u16).to_be_bytes()[..], &data].concat())
+                .unwrap();
             client::read_message(&mut stream).ok()
         } else {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_secs(1)))
+                .unwrap();
             socket.send_to(&data, address).unwrap();
             let mut buffer = vec![0; 65_535];
-            socket.recv(&mut buffer).ok().map(|length| buffer[..length].to_vec())
+            socket
+                .recv(&mut buffer)
+                .ok()
+                .map(|length| buffer[..length].to_vec())
         };
-        let Some(answer) = answer else { return vec!["no answer".to_owned()] };
+        let Some(answer) = answer else {
+            return vec!["no answer".to_owned()];
+        };
         let message = Message::read(&answer).unwrap();
         let mut lines = Vec::new();
         if words.contains(&"+counts") {
             let [question, answer, authority, additional] = message.counts;
             lines.push(format!("{question} question, {answer} answer, {authority} authority, {additional} additional records"));
         }
-        lines.push(format!("{} {} opcode {}", message.rcode_name(), message.flag_names(), message.opcode_name()));
+        lines.push(format!(
+            "{} {} opcode {}",
+            message.rcode_name(),
+            message.flag_names(),
+            message.opcode_name()
+        ));
         lines
     }
 
     fn stream(&self, words: &[&str]) -> Vec<String> {
         let (opts, port, rest) = self.options(words);
-        let (count, name, rtype) = (rest[0].parse::<usize>().unwrap(), rest[1], rest.get(2).copied().unwrap_or("A"));
+        let (count, name, rtype) = (
+            rest[0].parse::<usize>().unwrap(),
+            rest[1],
+            rest.get(2).copied().unwrap_or("A"),
+        );
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let number = |opt: &str, default: f64| opts.get(opt).and_then(|value| value.parse().ok()).unwrap_or(default);
-        let (gap, wait) = (Duration::from_secs_f64(number("gap", 0.0)), Duration::from_secs_f64(number("wait", 0.3)));
+        let number = |opt: &str, default: f64| {
+            opts.get(opt)
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(default)
+        };
+        let (gap, wait) = (
+            Duration::from_secs_f64(number("gap", 0.0)),
+            Duration::from_secs_f64(number("wait", 0.3)),
+        );
         let framed = |_| {
             let query = Query::new(name, rtype, &Options::new()).wire;
             [&(query.len() as u16).to_be_bytes()[..], &query].concat()
@@ -223,7 +323,8 @@ impl<'c> Run<'c> {
             false => queries.into_iter().map(|query| (query, 1)).collect(),
         };
         let (answered, end) = if opts.contains_key("tls") {
-            let mut stream = client::tls(address, Duration::from_secs(2), &opts, self.folder.path()).unwrap();
+            let mut stream =
+                client::tls(address, Duration::from_secs(2), &opts, self.folder.path()).unwrap();
             let timer = stream.sock.try_clone().unwrap();
             talk(&mut stream, &timer, groups, gap, wait)
         } else {
@@ -240,13 +341,27 @@ impl<'c> Run<'c> {
             [option @ ("+count" | "+sort"), words @ ..] => (*option, words),
             words => ("", words),
         };
-        let pattern = Regex::new(&if words.is_empty() { ".".to_owned() } else { words.join(" ") }).unwrap();
+        let pattern = Regex::new(&if words.is_empty() {
+            ".".to_owned()
+        } else {
+            words.join(" ")
+        })
+        .unwrap();
         let server = self.server.as_ref().unwrap();
         // Lines are written behind answers; silence is only known after a while.
-        let until = Instant::now() + if expected.is_empty() { Duration::from_millis(300) } else { PATIENCE };
+        let until = Instant::now()
+            + if expected.is_empty() {
+                Duration::from_millis(300)
+            } else {
+                PATIENCE
+            };
         loop {
             let lines = server.lines();
-            let new: Vec<_> = lines[self.log_at..].iter().map(|line| self.mask(line)).filter(|line| pattern.is_match(line)).collect();
+            let new: Vec<_> = lines[self.log_at..]
+                .iter()
+                .map(|line| self.mask(line))
+                .filter(|line| pattern.is_match(line))
+                .collect();
             let actual = match option {
                 "+count" => vec![format!("{} lines", new.len())],
                 _ => new,
@@ -263,14 +378,20 @@ impl<'c> Run<'c> {
     fn mask(&self, line: &str) -> String {
         let mut line = line.to_owned();
         for (name, port) in &self.ports {
-            line = Regex::new(&format!(r"\b{port}\b")).unwrap().replace_all(&line, format!("<{name}>")).into_owned();
+            line = Regex::new(&format!(r"\b{port}\b"))
+                .unwrap()
+                .replace_all(&line, format!("<{name}>"))
+                .into_owned();
         }
         for (pattern, text) in [
             (r"\b\d+(\.\d+)?(e[-+]?\d+)?(ns|µs|us|ms|s)\b", "<duration>"),
             (r"(127\.0\.0\.\d+|\[::1\]):\d+", "$1:<port>"),
             (r#"- \d{1,5} ""#, "- <id> \""),
         ] {
-            line = Regex::new(pattern).unwrap().replace_all(&line, text).into_owned();
+            line = Regex::new(pattern)
+                .unwrap()
+                .replace_all(&line, text)
+                .into_owned();
         }
         line.trim_end().to_owned()
     }
@@ -280,7 +401,13 @@ impl<'c> Run<'c> {
         let mut other;
         let server = match words.first() {
             Some(file) => {
-                other = Process::start(binary(), &["-conf", file], self.folder.path(), &self.env, None);
+                other = Process::start(
+                    binary(),
+                    &["-conf", file],
+                    self.folder.path(),
+                    &self.env,
+                    None,
+                );
                 &mut other
             }
             None => self.server.as_mut().unwrap(),
@@ -290,7 +417,9 @@ impl<'c> Run<'c> {
             if let Some(status) = server.ended() {
                 break status;
             }
-            if Instant::now() > until || TcpStream::connect(("127.0.0.1", self.ports["PORT"])).is_ok() {
+            if Instant::now() > until
+                || TcpStream::connect(("127.0.0.1", self.ports["PORT"])).is_ok()
+            {
                 return vec!["started".to_owned()];
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -299,27 +428,49 @@ impl<'c> Run<'c> {
         std::thread::sleep(Duration::from_millis(50));
         let text = server.lines().join("\n");
         let mut lines = vec![format!("status {}", status.code().unwrap_or(-1))];
-        let first = |pattern: &str| Regex::new(pattern).unwrap().captures(&text).map(|found| found[1].to_owned());
+        let first = |pattern: &str| {
+            Regex::new(pattern)
+                .unwrap()
+                .captures(&text)
+                .map(|found| found[1].to_owned())
+        };
         lines.extend(first(r"([\w.-]*Corefile[\w.-]*:\d+)").map(|place| format!("at {place}")));
         lines.extend(first(r"plugin/(\w+):").map(|plugin| format!("plugin {plugin}")));
         lines
     }
 
     fn files(&self, pattern: &str) -> Vec<String> {
-        let pattern = Regex::new(&format!("^{}$", regex::escape(pattern).replace(r"\*", ".*"))).unwrap();
+        let pattern = Regex::new(&format!(
+            "^{}$",
+            regex::escape(pattern).replace(r"\*", ".*")
+        ))
+        .unwrap();
         let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
-        let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| pattern.is_match(name)).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| pattern.is_match(name))
+            .collect();
         names.sort();
         names
     }
 }
 
 /// Sends groups of queries and counts answers; then looks whether the server closes the connection.
-fn talk(stream: &mut (impl Read + Write), timer: &TcpStream, groups: Vec<(Vec<u8>, usize)>, gap: Duration, wait: Duration) -> (usize, &'static str) {
+fn talk(
+    stream: &mut (impl Read + Write),
+    timer: &TcpStream,
+    groups: Vec<(Vec<u8>, usize)>,
+    gap: Duration,
+    wait: Duration,
+) -> (usize, &'static str) {
     let mut answered = 0;
     for (octets, count) in groups {
         std::thread::sleep(gap);
-        if stream.write_all(&octets).and_then(|()| stream.flush()).is_err() {
+        if stream
+            .write_all(&octets)
+            .and_then(|()| stream.flush())
+            .is_err()
+        {
             return (answered, "closed");
         }
         for _ in 0..count {
@@ -333,7 +484,14 @@ fn talk(stream: &mut (impl Read + Write), timer: &TcpStream, groups: Vec<(Vec<u8
     match stream.read(&mut [0]) {
         Ok(0) => (answered, "closed"),
         Ok(_) => (answered, "another answer"),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => (answered, "open"),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+            ) =>
+        {
+            (answered, "open")
+        }
         Err(_) => (answered, "closed"),
     }
 }
@@ -350,23 +508,39 @@ pub(crate) fn differences(step: &str, expected: &[String], actual: &[String]) ->
         wanted.sort();
         got.sort();
     }
-    if wanted.len() == got.len() && wanted.iter().zip(&got).all(|(wanted, got)| same(wanted, got)) {
+    if wanted.len() == got.len()
+        && wanted
+            .iter()
+            .zip(&got)
+            .all(|(wanted, got)| same(wanted, got))
+    {
         return Vec::new();
     }
-    let all = wanted.iter().map(|line| format!("    want {line}")).chain(got.iter().map(|line| format!("    got  {line}")));
+    let all = wanted
+        .iter()
+        .map(|line| format!("    want {line}"))
+        .chain(got.iter().map(|line| format!("    got  {line}")));
     std::iter::once(format!("  {step}")).chain(all).collect()
 }
 
 /// Equal lines; `*` matches any field, names compare without case, TTLs may differ a little.
 fn same(wanted: &str, got: &str) -> bool {
     let (wanted, got): (Vec<_>, Vec<_>) = (wanted.split(' ').collect(), got.split(' ').collect());
-    let section = matches!(wanted.first(), Some(&("answer" | "authority" | "additional")));
+    let section = matches!(
+        wanted.first(),
+        Some(&("answer" | "authority" | "additional"))
+    );
     wanted.len() == got.len()
-        && wanted.iter().zip(&got).enumerate().all(|(index, (wanted, got))| {
-            let ttl = || Some(wanted.parse::<u32>().ok()?.abs_diff(got.parse().ok()?) <= TTL_SLACK);
-            wanted == got
-                || *wanted == "*"
-                || index == 1 && wanted.eq_ignore_ascii_case(got)
-                || index == 2 && section && ttl() == Some(true)
-        })
+        && wanted
+            .iter()
+            .zip(&got)
+            .enumerate()
+            .all(|(index, (wanted, got))| {
+                let ttl =
+                    || Some(wanted.parse::<u32>().ok()?.abs_diff(got.parse().ok()?) <= TTL_SLACK);
+                wanted == got
+                    || *wanted == "*"
+                    || index == 1 && wanted.eq_ignore_ascii_case(got)
+                    || index == 2 && section && ttl() == Some(true)
+            })
 }

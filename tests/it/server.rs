@@ -60,12 +60,17 @@ pub(crate) fn build(package: &str, program: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let profile = own.parent().and_then(Path::parent).unwrap();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", package]).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    cargo
+        .args(["build", "--quiet", "--package", package])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo.env("CARGO_TARGET_DIR", profile.parent().unwrap());
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    assert!(cargo.status().unwrap().success(), "{package} does not build");
+    assert!(
+        cargo.status().unwrap().success(),
+        "{package} does not build"
+    );
     profile.join(program)
 }
 
@@ -74,7 +79,8 @@ pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     loop {
         let port = rand::random_range(10_000..32_768);
-        let free = TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok();
+        let free = TcpListener::bind(("0.0.0.0", port)).is_ok()
+            && UdpSocket::bind(("0.0.0.0", port)).is_ok();
         let mut given = GIVEN.lock().unwrap();
         if free && !given.contains(&port) {
             given.push(port);
@@ -98,20 +104,38 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a program; its input is `input`, its output is kept.
-    pub(crate) fn start(program: &Path, arguments: &[&str], folder: &Path, env: &BTreeMap<String, String>, input: Option<&str>) -> Self {
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[&str],
+        folder: &Path,
+        env: &BTreeMap<String, String>,
+        input: Option<&str>,
+    ) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder).env_clear();
         for name in ["PATH", "HOME", "LANG"] {
             command.envs(std::env::var(name).ok().map(|value| (name, value)));
         }
-        command.envs(env).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        command
+            .envs(env)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
             stdin.write_all(input.as_bytes()).unwrap();
         }
         let log = Arc::new(Log::default());
-        let streams: [Box<dyn Read + Send>; 2] = [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        let streams: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
         for stream in streams {
             let log = Arc::clone(&log);
             std::thread::spawn(move || {
@@ -127,7 +151,13 @@ impl Process {
     /// Starts the server with a Corefile and waits until it has said that it serves.
     pub(crate) fn serve(folder: &Folder, corefile: &str) -> Self {
         folder.write("Corefile", corefile);
-        let server = Self::start(binary(), &["-conf", "Corefile"], folder.path(), &BTreeMap::new(), None);
+        let server = Self::start(
+            binary(),
+            &["-conf", "Corefile"],
+            folder.path(),
+            &BTreeMap::new(),
+            None,
+        );
         server.wait_for_log("^Corten-");
         server
     }
@@ -148,11 +178,19 @@ impl Process {
         let until = Instant::now() + patience;
         let mut lines = self.log.lines.lock().unwrap();
         loop {
-            if let Some(line) = lines.iter().filter(|line| regex.is_match(line)).nth(count - 1) {
+            if let Some(line) = lines
+                .iter()
+                .filter(|line| regex.is_match(line))
+                .nth(count - 1)
+            {
                 return line.clone();
             }
             let rest = until.saturating_duration_since(Instant::now());
-            assert!(!rest.is_zero(), "no line like {pattern:?} ({count} times) in:\n{}", lines.join("\n"));
+            assert!(
+                !rest.is_zero(),
+                "no line like {pattern:?} ({count} times) in:\n{}",
+                lines.join("\n")
+            );
             lines = self.log.more.wait_timeout(lines, rest).unwrap().0;
         }
     }
@@ -184,8 +222,16 @@ impl Process {
     pub(crate) fn wait_listening(&mut self, port: u16) {
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(self.ended().is_none(), "the server ended:\n{}", self.lines().join("\n"));
-            assert!(Instant::now() < until, "nothing listens on {port}:\n{}", self.lines().join("\n"));
+            assert!(
+                self.ended().is_none(),
+                "the server ended:\n{}",
+                self.lines().join("\n")
+            );
+            assert!(
+                Instant::now() < until,
+                "nothing listens on {port}:\n{}",
+                self.lines().join("\n")
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

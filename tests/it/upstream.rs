@@ -45,7 +45,11 @@ impl Upstream {
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let fields: Vec<_> = line.splitn(4, char::is_whitespace).map(str::trim).collect();
             let key = (fields[0].to_lowercase(), type_number(fields[2]));
-            records.entry(key).or_insert_with(|| (fields[1].parse().unwrap(), Vec::new())).1.push(fields[3].trim().to_owned());
+            records
+                .entry(key)
+                .or_insert_with(|| (fields[1].parse().unwrap(), Vec::new()))
+                .1
+                .push(fields[3].trim().to_owned());
         }
         let shared = Arc::new(Shared {
             records,
@@ -75,7 +79,10 @@ impl Upstream {
     pub(crate) fn step(&self, words: &[&str]) -> Vec<String> {
         let take = || std::mem::take(&mut *self.shared.seen.lock().unwrap());
         match words {
-            ["count"] => vec![format!("{} queries", std::mem::take(&mut *self.shared.count.lock().unwrap()))],
+            ["count"] => vec![format!(
+                "{} queries",
+                std::mem::take(&mut *self.shared.count.lock().unwrap())
+            )],
             ["seen"] | ["distinct"] => {
                 let mut seen = take();
                 seen.sort();
@@ -84,10 +91,21 @@ impl Upstream {
                 }
                 seen
             }
-            ["asked", name] => vec![format!("{} queries", take().iter().filter(|line| line.split(' ').next() == Some(name)).count())],
+            ["asked", name] => vec![format!(
+                "{} queries",
+                take()
+                    .iter()
+                    .filter(|line| line.split(' ').next() == Some(name))
+                    .count()
+            )],
             [mode, argument @ ..] => {
-                let argument = argument.first().map_or(0, |argument| argument.parse().unwrap());
-                *self.shared.mode.lock().unwrap() = Mode { name: (*mode).to_owned(), argument };
+                let argument = argument
+                    .first()
+                    .map_or(0, |argument| argument.parse().unwrap());
+                *self.shared.mode.lock().unwrap() = Mode {
+                    name: (*mode).to_owned(),
+                    argument,
+                };
                 Vec::new()
             }
             [] => panic!("upstream without a word"),
@@ -100,16 +118,27 @@ impl Drop for Upstream {
         self.shared.closing.store(true, Relaxed);
         // Wakes the threads that wait for a client.
         let _ = std::net::TcpStream::connect(("127.0.0.1", self.port));
-        let _ = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"", ("127.0.0.1", self.port)));
+        let _ = UdpSocket::bind("127.0.0.1:0")
+            .and_then(|socket| socket.send_to(b"", ("127.0.0.1", self.port)));
     }
 }
 
 pub(crate) fn tls_config(folder: &Path) -> Arc<ServerConfig> {
-    let chain = CertificateDer::pem_file_iter(folder.join("cert.pem")).unwrap().map(Result::unwrap).collect();
+    let chain = CertificateDer::pem_file_iter(folder.join("cert.pem"))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    Arc::new(
+        builder
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap(),
+    )
 }
 
 fn serve_udp(socket: &UdpSocket, shared: &Arc<Shared>) {
@@ -118,7 +147,11 @@ fn serve_udp(socket: &UdpSocket, shared: &Arc<Shared>) {
         if shared.closing.load(Relaxed) {
             return;
         }
-        let (query, shared, socket) = (buffer[..length].to_vec(), Arc::clone(shared), socket.try_clone().unwrap());
+        let (query, shared, socket) = (
+            buffer[..length].to_vec(),
+            Arc::clone(shared),
+            socket.try_clone().unwrap(),
+        );
         std::thread::spawn(move || {
             if let Some(reply) = shared.answer(&query, "udp", &client.ip().to_string()) {
                 let _ = socket.send_to(&reply, client);
@@ -137,7 +170,10 @@ fn serve_tcp(listener: &TcpListener, config: Option<&Arc<ServerConfig>>, shared:
         std::thread::spawn(move || {
             let ip = client.ip().to_string();
             match config {
-                Some(config) => shared.converse(StreamOwned::new(ServerConnection::new(config).unwrap(), stream), &ip),
+                Some(config) => shared.converse(
+                    StreamOwned::new(ServerConnection::new(config).unwrap(), stream),
+                    &ip,
+                ),
                 None => shared.converse(stream, &ip),
             }
         });
@@ -147,9 +183,15 @@ fn serve_tcp(listener: &TcpListener, config: Option<&Arc<ServerConfig>>, shared:
 impl Shared {
     fn converse(&self, mut stream: impl Read + Write, client: &str) {
         while let Ok(query) = read_message(&mut stream) {
-            let Some(reply) = self.answer(&query, "tcp", client) else { return };
+            let Some(reply) = self.answer(&query, "tcp", client) else {
+                return;
+            };
             let framed = [&(reply.len() as u16).to_be_bytes()[..], &reply].concat();
-            if stream.write_all(&framed).and_then(|()| stream.flush()).is_err() {
+            if stream
+                .write_all(&framed)
+                .and_then(|()| stream.flush())
+                .is_err()
+            {
                 return;
             }
         }
@@ -162,7 +204,11 @@ impl Shared {
         let mode = self.mode.lock().unwrap().clone();
         let question = &wire[12..12 + wire_name(&name).len() + 4];
         // The answer so far: RCODE, flags beside QR and RA, records of the sections.
-        let (mut rcode, mut flags, mut sections) = (0u16, 0x8080 | query.flags & 0x0110, [Vec::new(), Vec::new()]);
+        let (mut rcode, mut flags, mut sections) = (
+            0u16,
+            0x8080 | query.flags & 0x0110,
+            [Vec::new(), Vec::new()],
+        );
         let (mut id, mut asked) = (query.id, question.to_vec());
         match mode.name.as_str() {
             "drop" => return None,
@@ -176,25 +222,45 @@ impl Shared {
                 };
                 return Some(compose(id, flags | rcode, &asked, &sections));
             }
-            "tc" if transport == "udp" => return Some(compose(id, flags | 0x0200, &asked, &sections)),
+            "tc" if transport == "udp" => {
+                return Some(compose(id, flags | 0x0200, &asked, &sections));
+            }
             "garbage" => return Some([&wire[..2], &[0xff; 9]].concat()),
             "empty" => return Some(compose(id, flags, &asked, &sections)),
             "wrongid" => id ^= 1,
-            "wrongname" => asked = [wire_name("other.invalid."), question[question.len() - 4..].to_vec()].concat(),
+            "wrongname" => {
+                asked = [
+                    wire_name("other.invalid."),
+                    question[question.len() - 4..].to_vec(),
+                ]
+                .concat()
+            }
             "ad" => flags |= 0x0020,
             _ => (),
         }
         self.fill(&name, rtype, &mode.name, &mut sections, &mut rcode);
         let reply = compose(id, flags | rcode, &asked, &sections);
-        let limit = if transport == "tcp" { 65_535 } else { query.edns.as_ref().map_or(512, |edns| edns.0.max(512)) };
+        let limit = if transport == "tcp" {
+            65_535
+        } else {
+            query.edns.as_ref().map_or(512, |edns| edns.0.max(512))
+        };
         if reply.len() > usize::from(limit) {
-            return Some(compose(id, flags | 0x0200, &asked, &[Vec::new(), Vec::new()]));
+            return Some(compose(
+                id,
+                flags | 0x0200,
+                &asked,
+                &[Vec::new(), Vec::new()],
+            ));
         }
         Some(reply)
     }
 
     fn note(&self, query: &Message, name: &str, rtype: u16, transport: &str, client: &str) {
-        let rtype = TYPES.iter().find(|(_, known)| *known == rtype).map_or_else(|| format!("TYPE{rtype}"), |(name, _)| (*name).to_owned());
+        let rtype = TYPES
+            .iter()
+            .find(|(_, known)| *known == rtype)
+            .map_or_else(|| format!("TYPE{rtype}"), |(name, _)| (*name).to_owned());
         let mut line = format!("{name} {rtype} {transport}");
         if client != "127.0.0.1" {
             line += &format!(" from={client}");
@@ -205,25 +271,45 @@ impl Shared {
         }
         let checking = query.flags & 0x0010 != 0;
         if dnssec || checking {
-            line += &format!(" {}{}", if dnssec { "d" } else { "" }, if checking { "c" } else { "" });
+            line += &format!(
+                " {}{}",
+                if dnssec { "d" } else { "" },
+                if checking { "c" } else { "" }
+            );
         }
         if query.flags & 0x0100 == 0 {
             line += " norec";
         }
         for (code, data) in query.edns.iter().flat_map(|edns| &edns.2) {
-            line += &format!(" option={code}:{}", data.iter().map(|octet| format!("{octet:02x}")).collect::<String>());
+            line += &format!(
+                " option={code}:{}",
+                data.iter()
+                    .map(|octet| format!("{octet:02x}"))
+                    .collect::<String>()
+            );
         }
         *self.count.lock().unwrap() += 1;
         self.seen.lock().unwrap().push(line);
     }
 
     /// Records for a name: its own, or along CNAMEs; else the zone's SOA.
-    fn fill(&self, name: &str, rtype: u16, mode: &str, sections: &mut [Vec<Vec<u8>>; 2], rcode: &mut u16) {
+    fn fill(
+        &self,
+        name: &str,
+        rtype: u16,
+        mode: &str,
+        sections: &mut [Vec<Vec<u8>>; 2],
+        rcode: &mut u16,
+    ) {
         let (mut owner, mut lower) = (name.to_owned(), name.to_lowercase());
         if !matches!(mode, "nxdomain" | "nodata") {
             for _ in 0..16 {
-                let found = [rtype, 5].into_iter().find_map(|kind| Some((kind, self.records.get(&(lower.clone(), kind))?)));
-                let Some((kind, (ttl, rdatas))) = found else { break };
+                let found = [rtype, 5]
+                    .into_iter()
+                    .find_map(|kind| Some((kind, self.records.get(&(lower.clone(), kind))?)));
+                let Some((kind, (ttl, rdatas))) = found else {
+                    break;
+                };
                 sections[0].extend(rdatas.iter().map(|rdata| record(&owner, kind, *ttl, rdata)));
                 if kind == rtype {
                     return;
@@ -235,12 +321,19 @@ impl Shared {
         if !sections[0].is_empty() {
             return;
         }
-        let below = |zone: &str| lower == zone || zone == "." || lower.ends_with(&format!(".{zone}"));
-        let known = self.records.keys().any(|(other, _)| *other == lower || other.ends_with(&format!(".{lower}")));
+        let below =
+            |zone: &str| lower == zone || zone == "." || lower.ends_with(&format!(".{zone}"));
+        let known = self
+            .records
+            .keys()
+            .any(|(other, _)| *other == lower || other.ends_with(&format!(".{lower}")));
         if mode == "nxdomain" || mode != "nodata" && !known {
             *rcode = 3;
         }
-        let soas = self.records.iter().filter(|((zone, kind), _)| *kind == 6 && below(zone));
+        let soas = self
+            .records
+            .iter()
+            .filter(|((zone, kind), _)| *kind == 6 && below(zone));
         if let Some(((zone, _), (ttl, rdatas))) = soas.max_by_key(|((zone, _), _)| zone.len()) {
             sections[1].push(record(zone, 6, *ttl, &rdatas[0]));
         }
@@ -262,9 +355,14 @@ fn compose(id: u16, flags: u16, question: &[u8], sections: &[Vec<Vec<u8>>; 2]) -
     let mut wire = id.to_be_bytes().to_vec();
     wire.extend(flags.to_be_bytes());
     wire.extend([0, 1]);
-    sections.iter().for_each(|section| wire.extend((section.len() as u16).to_be_bytes()));
+    sections
+        .iter()
+        .for_each(|section| wire.extend((section.len() as u16).to_be_bytes()));
     wire.extend([0, 0]);
     wire.extend(question);
-    sections.iter().flatten().for_each(|record| wire.extend(record));
+    sections
+        .iter()
+        .flatten()
+        .for_each(|record| wire.extend(record));
     wire
 }

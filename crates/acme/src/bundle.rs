@@ -50,25 +50,42 @@ impl Bundle {
     /// Reads PEM text, key and chain in any order.
     pub fn read(pem: &str) -> Result<Self, BundleError> {
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| BundleError::Key)?;
-        let chain: Vec<_> =
-            CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| BundleError::Certificate)?;
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|_| BundleError::Certificate)?;
         let leaf = chain.first().ok_or(BundleError::Certificate)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| BundleError::Certificate)?;
-        let time = |seconds: i64| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        let validity = Validity { from: time(parsed.validity().not_before.timestamp()), until: time(parsed.validity().not_after.timestamp()) };
+        let time = |seconds: i64| {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+        };
+        let validity = Validity {
+            from: time(parsed.validity().not_before.timestamp()),
+            until: time(parsed.validity().not_after.timestamp()),
+        };
         let names = match parsed.subject_alternative_name() {
             Ok(Some(extension)) => {
                 let name = |name: &GeneralName<'_>| match name {
                     GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
                     _ => None,
                 };
-                extension.value.general_names.iter().filter_map(name).collect()
+                extension
+                    .value
+                    .general_names
+                    .iter()
+                    .filter_map(name)
+                    .collect()
             }
             _ => Vec::new(),
         };
         let issuer = parsed.issuer().to_string();
         let certified = certify(chain, key)?;
-        Ok(Self { pem: pem.into(), certified: Arc::new(certified), validity, names, issuer })
+        Ok(Self {
+            pem: pem.into(),
+            certified: Arc::new(certified),
+            validity,
+            names,
+            issuer,
+        })
     }
 
     /// Fails unless the certificate is for every one of `names`.
@@ -105,7 +122,10 @@ impl Bundle {
     }
 }
 
-fn certify(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<CertifiedKey, BundleError> {
+fn certify(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, BundleError> {
     let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| BundleError::Key)?;
     let certified = CertifiedKey::new(chain, key);
     certified.keys_match().map_err(|_| BundleError::Mismatch)?;
@@ -115,7 +135,10 @@ fn certify(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> 
 impl fmt::Debug for Bundle {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bundle").field("names", &self.names).field("validity", &self.validity).finish_non_exhaustive()
+        f.debug_struct("Bundle")
+            .field("names", &self.names)
+            .field("validity", &self.validity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,7 +159,10 @@ pub(crate) mod tests {
         let (other, _) = pair(&["a.example"]);
         let bundle = Bundle::read(&format!("{key}{certificate}")).unwrap();
         assert_eq!(bundle.check_names(&["b.example".into()]), Ok(()));
-        assert_eq!(bundle.check_names(&["c.example".into()]), Err(BundleError::Name("c.example".into())));
+        assert_eq!(
+            bundle.check_names(&["c.example".into()]),
+            Err(BundleError::Name("c.example".into()))
+        );
         assert!(!format!("{bundle:?}").contains("PRIVATE"));
         for (text, error) in [
             (certificate.clone(), BundleError::Key),

@@ -34,8 +34,8 @@ pub struct Challenges {
 /// Sees to it that the CA reaches somebody who serves the challenges.
 #[async_trait]
 pub trait Responder: Send + Sync {
-    /// Called before an order is placed: returns once queries can be answered, and what keeps it so until it is
-    /// dropped. An error says what is in the way, and whom to stop.
+    /// Called before an order is placed: returns once queries can be answered, and what keeps it so
+    /// until it is dropped. An error says what is in the way, and whom to stop.
     async fn open(&self) -> Result<Box<dyn Send + Sync>, String>;
 }
 
@@ -63,21 +63,33 @@ impl Challenges {
         let name = challenge_name(domain);
         let added = value.clone();
         self.change(|values| {
-            let mut all = values.get(&name).map_or_else(Vec::new, |values| values.to_vec());
+            let mut all = values
+                .get(&name)
+                .map_or_else(Vec::new, |values| values.to_vec());
             all.push(added);
             values.insert(name.clone(), all.into());
         });
-        Pending { challenges: Arc::clone(self), name, value }
+        Pending {
+            challenges: Arc::clone(self),
+            name,
+            value,
+        }
     }
 
     /// Who opens a way to the challenges; the last one set counts.
     pub fn set_responder(&self, responder: Arc<dyn Responder>) {
-        *self.responder.lock().unwrap_or_else(PoisonError::into_inner) = Some(responder);
+        *self
+            .responder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(responder);
     }
 
     /// Who opens a way to the challenges.
     pub(crate) fn responder(&self) -> Option<Arc<dyn Responder>> {
-        self.responder.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.responder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut HashMap<Vec<u8>, Arc<[String]>>)) {
@@ -93,7 +105,9 @@ impl Challenges {
 impl Drop for Pending {
     fn drop(&mut self) {
         self.challenges.change(|values| {
-            let Some(mut all) = values.remove(&self.name).map(|values| values.to_vec()) else { return };
+            let Some(mut all) = values.remove(&self.name).map(|values| values.to_vec()) else {
+                return;
+            };
             if let Some(at) = all.iter().position(|value| *value == self.value) {
                 all.remove(at);
             }
@@ -108,7 +122,8 @@ impl Drop for Pending {
 fn challenge_name(domain: &str) -> Vec<u8> {
     let domain = domain.strip_prefix("*.").unwrap_or(domain);
     let mut wire = Vec::with_capacity(domain.len() + PREFIX.len() + 3);
-    for label in std::iter::once(PREFIX).chain(domain.split('.').filter(|label| !label.is_empty())) {
+    for label in std::iter::once(PREFIX).chain(domain.split('.').filter(|label| !label.is_empty()))
+    {
         // Specifications have no label of more than 63 octets.
         wire.push(label.len() as u8);
         wire.extend(label.bytes().map(|octet| octet.to_ascii_lowercase()));
@@ -128,11 +143,20 @@ mod tests {
         assert_eq!(challenges.lookup(name), Answer::NotOurs);
         let one = challenges.publish("Example", "one".into());
         let other = challenges.publish("*.example", "other".into());
-        assert_eq!(challenges.lookup(name), Answer::Values(["one".into(), "other".into()].into()));
-        assert_eq!(challenges.lookup(b"\x0f_acme-challenge\x05other\0"), Answer::NotOurs);
+        assert_eq!(
+            challenges.lookup(name),
+            Answer::Values(["one".into(), "other".into()].into())
+        );
+        assert_eq!(
+            challenges.lookup(b"\x0f_acme-challenge\x05other\0"),
+            Answer::NotOurs
+        );
         assert_eq!(challenges.lookup(b"\x07example\0"), Answer::NotOurs);
         drop(one);
-        assert_eq!(challenges.lookup(name), Answer::Values(["other".into()].into()));
+        assert_eq!(
+            challenges.lookup(name),
+            Answer::Values(["other".into()].into())
+        );
         drop(other);
         assert_eq!(challenges.lookup(name), Answer::NotOurs);
         assert!(!challenges.pending.load(Acquire));

@@ -2,7 +2,7 @@
 use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,7 +60,8 @@ impl Transport {
                 }
             }
             Some(file) => {
-                let explain = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+                let explain =
+                    |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
                 for root in CertificateDer::pem_file_iter(file).map_err(|error| explain(&error))? {
                     let root = root.map_err(|error| explain(&error))?;
                     store.add(root).map_err(|error| explain(&error))?;
@@ -70,71 +71,137 @@ impl Transport {
                 }
             }
         }
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(Self { tls: Arc::new(tls), deadline, retry_after: Arc::default() })
+        let tls =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(|error| error.to_string())?
+                .with_root_certificates(store)
+                .with_no_client_auth();
+        Ok(Self {
+            tls: Arc::new(tls),
+            deadline,
+            retry_after: Arc::default(),
+        })
     }
 
     /// What the CA said last about the time to try again; asked once.
     pub(crate) fn take_retry_after(&self) -> Option<Duration> {
-        self.retry_after.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.retry_after
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     async fn send(self, mut request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        let failed = |source: io::Error| Error::Other(Box::new(Unreachable { host: host.clone(), source }));
+        let host = request
+            .uri()
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let failed = |source: io::Error| {
+            Error::Other(Box::new(Unreachable {
+                host: host.clone(),
+                source,
+            }))
+        };
         let exchange = async {
             let stream = connect(request.uri(), &self.tls).await?;
             let uri = request.uri().clone();
             let path = uri.path_and_query().map_or("/", |path| path.as_str());
             *request.uri_mut() = path.parse().map_err(io::Error::other)?;
             let headers = request.headers_mut();
-            headers.insert(HOST, HeaderValue::from_str(&host).map_err(io::Error::other)?);
-            headers.insert(USER_AGENT, HeaderValue::from_static(concat!("corten/", env!("CARGO_PKG_VERSION"))));
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+            headers.insert(
+                HOST,
+                HeaderValue::from_str(&host).map_err(io::Error::other)?,
+            );
+            headers.insert(
+                USER_AGENT,
+                HeaderValue::from_static(concat!("corten/", env!("CARGO_PKG_VERSION"))),
+            );
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(io::Error::other)?;
             let exchange = async {
-                let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-                let body = Limited::new(body, BODY_OCTETS_MAX).collect().await.map_err(io::Error::other)?;
+                let (parts, body) = sender
+                    .send_request(request)
+                    .await
+                    .map_err(io::Error::other)?
+                    .into_parts();
+                let body = Limited::new(body, BODY_OCTETS_MAX)
+                    .collect()
+                    .await
+                    .map_err(io::Error::other)?;
                 Ok::<_, io::Error>((parts, body.to_bytes()))
             };
-            // Driven side by side; the connection ends with the exchange.
+            // Driven side by side. A connection that ends first may have brought the whole
+            // response; else its reason tells more than the request that was cut off.
+            let mut exchange = pin!(exchange);
             tokio::select! {
-                done = exchange => done,
-                ended = connection => Err(ended.map_or_else(io::Error::other, |()| io::ErrorKind::UnexpectedEof.into())),
+                done = &mut exchange => done,
+                ended = connection => {
+                    exchange.await.map_err(|cut| ended.err().map_or(cut, io::Error::other))
+                }
             }
         };
-        let timed = timeout(self.deadline, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let timed = timeout(self.deadline, exchange)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (parts, body) = timed.map_err(failed)?;
         if parts.status.is_client_error() || parts.status.is_server_error() {
-            let seconds = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let seconds = parts
+                .headers
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok());
             let wish = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
-            *self.retry_after.lock().unwrap_or_else(PoisonError::into_inner) = wish;
-            let kind = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            *self
+                .retry_after
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = wish;
+            let kind = parts
+                .headers
+                .get(CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
             if !kind.starts_with("application/problem+json") {
-                return Err(Error::Other(Box::new(Unavailable { status: parts.status })));
+                return Err(Error::Other(Box::new(Unavailable {
+                    status: parts.status,
+                })));
             }
         }
-        Ok(BytesResponse { parts, body: Box::new(body) })
+        Ok(BytesResponse {
+            parts,
+            body: Box::new(body),
+        })
     }
 }
 
 impl HttpClient for Transport {
-    fn request(&self, request: Request<BodyWrapper<Bytes>>) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         Box::pin(self.clone().send(request))
     }
 }
 
 /// Connects to the first address of the host that answers.
-async fn connect(uri: &Uri, tls: &Arc<ClientConfig>) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+async fn connect(
+    uri: &Uri,
+    tls: &Arc<ClientConfig>,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     if uri.scheme_str() != Some("https") {
         return Err(io::Error::other(format!("'{uri}' is not an https URL")));
     }
-    let host = uri.host().ok_or_else(|| io::Error::other("the URL has no host"))?.trim_start_matches('[').trim_end_matches(']');
+    let host = uri
+        .host()
+        .ok_or_else(|| io::Error::other("the URL has no host"))?
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(443))).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    TlsConnector::from(Arc::clone(tls)).connect(name, stream).await
+    TlsConnector::from(Arc::clone(tls))
+        .connect(name, stream)
+        .await
 }

@@ -1,13 +1,13 @@
 //! A local CA: root, intermediate, leaf, all kept in the certificate folder.
 //!
-//! The root is good for ten years and written as `root.pem`, for clients to trust; the intermediate for seven days,
-//! a leaf for one. A leaf is only signed by an intermediate that outlives it.
+//! The root is good for ten years and written as `root.pem`, for clients to trust; the intermediate
+//! for seven days, a leaf for one. A leaf is only signed by an intermediate that outlives it.
 use std::path::Path;
 use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P384_SHA384, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -24,36 +24,59 @@ const BACKDATE: Duration = Duration::minutes(5);
 pub(crate) fn issue(folder: &Path, names: &[String]) -> Result<String, String> {
     make_folder(folder).map_err(|error| error.to_string())?;
     let (root_certificate, root_key) = authority(folder, "root", None)?;
-    let root = Issuer::from_ca_cert_pem(&root_certificate, root_key).map_err(|error| format!("root.pem: {error}"))?;
-    let (intermediate_certificate, intermediate_key) = authority(folder, "intermediate", Some(&root))?;
-    let intermediate =
-        Issuer::from_ca_cert_pem(&intermediate_certificate, intermediate_key).map_err(|error| format!("intermediate.pem: {error}"))?;
+    let root = Issuer::from_ca_cert_pem(&root_certificate, root_key)
+        .map_err(|error| format!("root.pem: {error}"))?;
+    let (intermediate_certificate, intermediate_key) =
+        authority(folder, "intermediate", Some(&root))?;
+    let intermediate = Issuer::from_ca_cert_pem(&intermediate_certificate, intermediate_key)
+        .map_err(|error| format!("intermediate.pem: {error}"))?;
     let leaf = || {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::new(names.to_vec())?;
         // Resolvers are often configured by address.
-        parameters.subject_alt_names.extend([[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()].map(SanType::IpAddress));
+        parameters.subject_alt_names.extend(
+            [[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()].map(SanType::IpAddress),
+        );
         parameters.distinguished_name = name(names.first().map_or("corten", String::as_str));
         (parameters.not_before, parameters.not_after) = validity(Duration::hours(LEAF_HOURS));
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         parameters.use_authority_key_identifier_extension = true;
         let certificate = parameters.signed_by(&key, &intermediate)?;
-        Ok::<_, rcgen::Error>(format!("{}{}{intermediate_certificate}", key.serialize_pem(), certificate.pem()))
+        Ok::<_, rcgen::Error>(format!(
+            "{}{}{intermediate_certificate}",
+            key.serialize_pem(),
+            certificate.pem()
+        ))
     };
     leaf().map_err(|error| format!("local CA: {error}"))
 }
 
-/// A CA's certificate and key: those that are kept, or new ones when they are missing or do not live long enough.
-fn authority(folder: &Path, which: &str, parent: Option<&Issuer<'_, KeyPair>>) -> Result<(String, KeyPair), String> {
-    let (certificate_path, key_path) = (folder.join(format!("{which}.pem")), folder.join(format!("{which}-key.pem")));
+/// A CA's certificate and key: those that are kept, or new ones when they are missing or do not
+/// live long enough.
+fn authority(
+    folder: &Path,
+    which: &str,
+    parent: Option<&Issuer<'_, KeyPair>>,
+) -> Result<(String, KeyPair), String> {
+    let (certificate_path, key_path) = (
+        folder.join(format!("{which}.pem")),
+        folder.join(format!("{which}-key.pem")),
+    );
     if let (Ok(certificate), Ok(key)) = (read(&certificate_path), read(&key_path)) {
-        match (Bundle::read(&format!("{key}{certificate}")), KeyPair::from_pem(&key)) {
+        match (
+            Bundle::read(&format!("{key}{certificate}")),
+            KeyPair::from_pem(&key),
+        ) {
             (Ok(bundle), Ok(key)) if outlives_a_leaf(&bundle) => return Ok((certificate, key)),
             (Ok(_), Ok(_)) => (),
             // A root that clients trust is not replaced because a file is damaged.
             _ if parent.is_none() => {
-                return Err(format!("{} and {}: not a usable pair; put them right, or remove both for a new root", certificate_path.display(), key_path.display()));
+                return Err(format!(
+                    "{} and {}: not a usable pair; put them right, or remove both for a new root",
+                    certificate_path.display(),
+                    key_path.display()
+                ));
             }
             _ => (),
         }
@@ -62,9 +85,17 @@ fn authority(folder: &Path, which: &str, parent: Option<&Issuer<'_, KeyPair>>) -
         let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = name(&format!("Corten Local Authority - {which}"));
-        parameters.is_ca = IsCa::Ca(if parent.is_some() { BasicConstraints::Constrained(0) } else { BasicConstraints::Unconstrained });
+        parameters.is_ca = IsCa::Ca(if parent.is_some() {
+            BasicConstraints::Constrained(0)
+        } else {
+            BasicConstraints::Unconstrained
+        });
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let days = if parent.is_some() { INTERMEDIATE_DAYS } else { ROOT_DAYS };
+        let days = if parent.is_some() {
+            INTERMEDIATE_DAYS
+        } else {
+            ROOT_DAYS
+        };
         (parameters.not_before, parameters.not_after) = validity(Duration::days(days));
         let certificate = match parent {
             Some(parent) => parameters.signed_by(&key, parent)?,
@@ -73,7 +104,8 @@ fn authority(folder: &Path, which: &str, parent: Option<&Issuer<'_, KeyPair>>) -
         Ok::<_, rcgen::Error>((certificate.pem(), key))
     };
     let (certificate, key) = make().map_err(|error| format!("local CA: {error}"))?;
-    let kept = write(&key_path, key.serialize_pem().as_bytes()).and_then(|()| write(&certificate_path, certificate.as_bytes()));
+    let kept = write(&key_path, key.serialize_pem().as_bytes())
+        .and_then(|()| write(&certificate_path, certificate.as_bytes()));
     kept.map_err(|error| error.to_string())?;
     Ok((certificate, key))
 }
@@ -100,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_leaf_comes_from_one_root_that_stays() {
-        let folder = std::env::temp_dir().join(format!("corten-internal-{:08x}", rand::random::<u32>()));
+        let folder =
+            std::env::temp_dir().join(format!("corten-internal-{:08x}", rand::random::<u32>()));
         let names = vec!["dns.example".to_owned()];
         let one = Bundle::read(&issue(&folder, &names).unwrap()).unwrap();
         let root = read(&folder.join("root.pem")).unwrap();
@@ -109,12 +142,19 @@ mod tests {
         assert_eq!(one.check_names(&names), Ok(()));
         assert_ne!(one.pem(), other.pem());
         assert_eq!(one.certified().cert.len(), 2, "leaf and intermediate");
-        let life = one.validity().until.duration_since(one.validity().from).unwrap();
+        let life = one
+            .validity()
+            .until
+            .duration_since(one.validity().from)
+            .unwrap();
         assert_eq!(life.as_secs(), 24 * 3600 + 300);
 
         std::fs::write(folder.join("root.pem"), "damaged").unwrap();
         let error = issue(&folder, &names).unwrap_err();
-        assert!(error.contains("root.pem") && error.contains("not a usable pair"), "{error}");
+        assert!(
+            error.contains("root.pem") && error.contains("not a usable pair"),
+            "{error}"
+        );
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

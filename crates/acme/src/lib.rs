@@ -11,8 +11,8 @@
 //! | [`internal`] | a local CA for `tls internal` |
 //! | [`store`], [`bundle`] | key and chain in one file, written atomically, verified before use |
 //!
-//! The answers to challenges are handed to whoever serves DNS through [`Challenges`]; nothing here opens a server
-//! socket.
+//! The answers to challenges are handed to whoever serves DNS through [`Challenges`]; nothing here
+//! opens a server socket.
 mod bundle;
 mod challenges;
 mod http;

@@ -1,4 +1,5 @@
-//! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one that is there.
+//! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one
+//! that is there.
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -70,7 +71,10 @@ pub struct Status {
 impl Manager {
     /// A manager with limits of its own.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     /// Challenges that are pending, for whoever serves DNS.
@@ -78,8 +82,9 @@ impl Manager {
         &self.challenges
     }
 
-    /// The entry of a specification. A new one takes up what is stored, so that a certificate is live at once and
-    /// without a word to the CA; what is missing is obtained when the entry is started.
+    /// The entry of a specification. A new one takes up what is stored, so that a certificate is
+    /// live at once and without a word to the CA; what is missing is obtained when the entry is
+    /// started.
     pub fn entry(&self, spec: Spec) -> Result<Arc<Entry>, SpecError> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.strong_count() > 0);
@@ -88,7 +93,12 @@ impl Manager {
             if entry.spec == spec {
                 return Ok(entry);
             }
-            conflict = conflict.or_else(|| spec.names.iter().find(|name| entry.spec.names.contains(name)).cloned());
+            conflict = conflict.or_else(|| {
+                spec.names
+                    .iter()
+                    .find(|name| entry.spec.names.contains(name))
+                    .cloned()
+            });
         }
         if let Some(name) = conflict {
             return Err(SpecError::Conflict(name));
@@ -100,7 +110,12 @@ impl Manager {
 
     /// Every entry that is in use.
     pub fn entries(&self) -> Vec<Arc<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 }
 
@@ -129,8 +144,9 @@ impl Entry {
         &self.spec
     }
 
-    /// The certificate to shake hands with; an expired one is better than none, because clients that do not check
-    /// keep their encryption (RFC 8310 section 5), and those that check refuse either.
+    /// The certificate to shake hands with; an expired one is better than none, because clients
+    /// that do not check keep their encryption (RFC 8310 section 5), and those that check refuse
+    /// either.
     pub fn current(&self) -> Option<Arc<CertifiedKey>> {
         self.live.load_full()
     }
@@ -153,10 +169,17 @@ impl Entry {
     /// What an operator wants to know.
     pub fn status(&self) -> Status {
         let state = self.state().clone();
-        Status { names: self.spec.names.clone(), issuer: state.issuer, validity: state.validity, renewal: state.due, last_error: state.last_error }
+        Status {
+            names: self.spec.names.clone(),
+            issuer: state.issuer,
+            validity: state.validity,
+            renewal: state.due,
+            last_error: state.last_error,
+        }
     }
 
-    /// Begins to obtain and renew, on the calling runtime; further calls do nothing. Ends when nobody has the entry.
+    /// Begins to obtain and renew, on the calling runtime; further calls do nothing. Ends when
+    /// nobody has the entry.
     pub fn start(self: &Arc<Self>) {
         if !self.started.swap(true, Relaxed) {
             tokio::spawn(keep(Arc::downgrade(self)));
@@ -186,10 +209,16 @@ impl Entry {
     fn decide(&self, now: SystemTime) -> Decision {
         let mut state = self.state();
         if let Some(validity) = state.validity.filter(|validity| validity.until <= now) {
-            let silent = state.reminded.is_none_or(|last| now.duration_since(last).is_ok_and(|since| since >= EXPIRED_REMINDER));
+            let silent = state.reminded.is_none_or(|last| {
+                now.duration_since(last)
+                    .is_ok_and(|since| since >= EXPIRED_REMINDER)
+            });
             if silent {
                 state.reminded = Some(now);
-                let since = now.duration_since(validity.until).unwrap_or_default().as_secs();
+                let since = now
+                    .duration_since(validity.until)
+                    .unwrap_or_default()
+                    .as_secs();
                 tracing::error!(target: "plugin/tls", "The certificate for {} expired {since} s ago and is still served; clients that check it refuse", self.names());
             }
         }
@@ -200,18 +229,28 @@ impl Entry {
         self.spec.names.join(" ")
     }
 
-    /// One attempt. The certificate that is live stays until a better one has been verified and stored.
+    /// One attempt. The certificate that is live stays until a better one has been verified and
+    /// stored.
     async fn obtain(&self) {
         match self.live.load().is_none() {
-            true => tracing::info!(target: "plugin/tls", "Obtaining TLS Certificate, may take a moment"),
-            false => tracing::info!(target: "plugin/tls", "Renewing the certificate for {}", self.names()),
+            true => {
+                tracing::info!(target: "plugin/tls", "Obtaining TLS Certificate, may take a moment")
+            }
+            false => {
+                tracing::info!(target: "plugin/tls", "Renewing the certificate for {}", self.names())
+            }
         }
         match self.try_obtain().await {
             Ok(bundle) => {
                 self.state().backoff = Backoff::default();
                 let _ = self.store.save_json(RETRY, &Backoff::default());
                 self.swap(&bundle);
-                let left = bundle.validity().until.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+                let left = bundle
+                    .validity()
+                    .until
+                    .duration_since(SystemTime::now())
+                    .unwrap_or_default()
+                    .as_secs();
                 tracing::info!(target: "plugin/tls", "The certificate for {} is live; it expires in {left} s", self.names());
             }
             Err(error) => self.failed(&error),
@@ -220,10 +259,17 @@ impl Entry {
 
     async fn try_obtain(&self) -> Result<Bundle, ObtainError> {
         // No certificate is asked for that could not be kept.
-        self.store.probe().map_err(|error| ObtainError::local(format!("the certificate folder cannot be used: {error}")))?;
+        self.store.probe().map_err(|error| {
+            ObtainError::local(format!("the certificate folder cannot be used: {error}"))
+        })?;
         let pem = match &self.spec.issuer {
-            Issuer::Internal => internal::issue(self.store.issuer_folder(), &self.spec.names).map_err(ObtainError::local)?,
-            Issuer::Acme { directory, roots, email } => {
+            Issuer::Internal => internal::issue(self.store.issuer_folder(), &self.spec.names)
+                .map_err(ObtainError::local)?,
+            Issuer::Acme {
+                directory,
+                roots,
+                email,
+            } => {
                 let order = Order {
                     spec: &self.spec,
                     directory,
@@ -236,12 +282,19 @@ impl Entry {
                 order.obtain().await?
             }
         };
-        let bundle = Bundle::read(&pem).and_then(|bundle| bundle.check_names(&self.spec.names).map(|()| bundle));
-        let bundle = bundle.map_err(|error| ObtainError::local(format!("what the CA sent cannot be used: {error}")))?;
+        let bundle = Bundle::read(&pem)
+            .and_then(|bundle| bundle.check_names(&self.spec.names).map(|()| bundle));
+        let bundle = bundle.map_err(|error| {
+            ObtainError::local(format!("what the CA sent cannot be used: {error}"))
+        })?;
         if bundle.validity().until <= SystemTime::now() {
-            return Err(ObtainError::local("what the CA sent is expired already; is the clock right?"));
+            return Err(ObtainError::local(
+                "what the CA sent is expired already; is the clock right?",
+            ));
         }
-        self.store.save(&bundle).map_err(|error| ObtainError::local(error.to_string()))?;
+        self.store
+            .save(&bundle)
+            .map_err(|error| ObtainError::local(error.to_string()))?;
         Ok(bundle)
     }
 
@@ -249,15 +302,23 @@ impl Entry {
         let now = SystemTime::now();
         let backoff = {
             let mut state = self.state();
-            let left = state.validity.map(|validity| validity.until.duration_since(now).unwrap_or_default());
-            state.backoff = state.backoff.after(error.failure, now, left, error.retry_after);
+            let left = state
+                .validity
+                .map(|validity| validity.until.duration_since(now).unwrap_or_default());
+            state.backoff = state
+                .backoff
+                .after(error.failure, now, left, error.retry_after);
             state.last_error = Some(error.what.clone());
             state.backoff
         };
         let _ = self.store.save_json(RETRY, &backoff);
         let next = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
         let pause = next.duration_since(now).unwrap_or_default().as_secs();
-        let meanwhile = if self.live.load().is_some() { "the old certificate goes on" } else { "handshakes are refused" };
+        let meanwhile = if self.live.load().is_some() {
+            "the old certificate goes on"
+        } else {
+            "handshakes are refused"
+        };
         let kind = match error.failure {
             machine::Failure::Refused => "the CA refused",
             machine::Failure::Unreachable => "no certificate",
@@ -269,7 +330,9 @@ impl Entry {
 /// Keeps an entry's certificate fresh as long as somebody has the entry.
 async fn keep(entry: Weak<Entry>) {
     loop {
-        let Some(strong) = entry.upgrade() else { return };
+        let Some(strong) = entry.upgrade() else {
+            return;
+        };
         match strong.decide(SystemTime::now()) {
             Decision::Obtain => strong.obtain().await,
             Decision::Wait(time) => {
@@ -282,12 +345,16 @@ async fn keep(entry: Weak<Entry>) {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("names", &self.spec.names).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("names", &self.spec.names)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("entries", &self.entries()).finish_non_exhaustive()
+        f.debug_struct("Manager")
+            .field("entries", &self.entries())
+            .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount,
+    NewOrder, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
@@ -28,7 +29,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request: Duration::from_secs(30), order: Duration::from_secs(600) }
+        Self {
+            request: Duration::from_secs(30),
+            order: Duration::from_secs(600),
+        }
     }
 }
 
@@ -43,7 +47,11 @@ pub(crate) struct ObtainError {
 
 impl ObtainError {
     pub(crate) fn local(what: impl Into<String>) -> Self {
-        Self { what: what.into(), failure: Failure::Unreachable, retry_after: None }
+        Self {
+            what: what.into(),
+            failure: Failure::Unreachable,
+            retry_after: None,
+        }
     }
 }
 
@@ -61,7 +69,8 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     /// Obtains key and chain as PEM text.
     pub(crate) async fn obtain(&self) -> Result<String, ObtainError> {
-        let transport = Transport::new(self.roots.map(PathBuf::as_path), self.limits.request).map_err(ObtainError::local)?;
+        let transport = Transport::new(self.roots.map(PathBuf::as_path), self.limits.request)
+            .map_err(ObtainError::local)?;
         // The way for the CA's queries is open before anything is asked of it.
         let _open = match self.challenges.responder() {
             Some(responder) => Some(responder.open().await.map_err(ObtainError::local)?),
@@ -71,9 +80,18 @@ impl Order<'_> {
         let error = loop {
             match tokio::time::timeout(self.limits.order, self.attempt(&transport)).await {
                 Ok(Ok(pem)) => return Ok(pem),
-                Ok(Err(error)) if attempt < NONCE_ATTEMPTS_MAX && is_problem(&error, "badNonce") => attempt += 1,
+                Ok(Err(error))
+                    if attempt < NONCE_ATTEMPTS_MAX && is_problem(&error, "badNonce") =>
+                {
+                    attempt += 1
+                }
                 Ok(Err(error)) => break error,
-                Err(_) => return Err(ObtainError::local(format!("the order took longer than {:?}", self.limits.order))),
+                Err(_) => {
+                    return Err(ObtainError::local(format!(
+                        "the order took longer than {:?}",
+                        self.limits.order
+                    )));
+                }
             }
         };
         Err(self.explain(&error, transport.take_retry_after()))
@@ -81,12 +99,21 @@ impl Order<'_> {
 
     async fn attempt(&self, transport: &Transport) -> Result<String, Error> {
         let account = self.account(transport).await?;
-        let names: Vec<_> = self.spec.names.iter().cloned().map(Identifier::Dns).collect();
+        let names: Vec<_> = self
+            .spec
+            .names
+            .iter()
+            .cloned()
+            .map(Identifier::Dns)
+            .collect();
         let mut order = match account.new_order(&NewOrder::new(&names)).await {
             Err(error) if is_problem(&error, "accountDoesNotExist") => {
                 // Such as a CA that lost its accounts, or a test's: once more with a new one.
                 self.set_account_aside();
-                self.account(transport).await?.new_order(&NewOrder::new(&names)).await?
+                self.account(transport)
+                    .await?
+                    .new_order(&NewOrder::new(&names))
+                    .await?
             }
             other => other?,
         };
@@ -97,15 +124,26 @@ impl Order<'_> {
             match authorization.status {
                 AuthorizationStatus::Valid => continue,
                 AuthorizationStatus::Pending => (),
-                status => return Err(Error::Other(format!("the CA holds an authorization that is {status:?}").into())),
+                status => {
+                    return Err(Error::Other(
+                        format!("the CA holds an authorization that is {status:?}").into(),
+                    ));
+                }
             }
-            let mut challenge =
-                authorization.challenge(ChallengeType::Dns01).ok_or(Error::Unsupported("dns-01 for this name"))?;
+            let mut challenge = authorization
+                .challenge(ChallengeType::Dns01)
+                .ok_or(Error::Unsupported("dns-01 for this name"))?;
             let domain = challenge.identifier().to_string();
-            served.push(self.challenges.publish(&domain, challenge.key_authorization().dns_value()));
+            served.push(
+                self.challenges
+                    .publish(&domain, challenge.key_authorization().dns_value()),
+            );
             challenge.set_ready().await?;
         }
-        let patience = RetryPolicy::new().initial_delay(Duration::from_millis(100)).backoff(1.5).timeout(self.limits.order);
+        let patience = RetryPolicy::new()
+            .initial_delay(Duration::from_millis(100))
+            .backoff(1.5)
+            .timeout(self.limits.order);
         if order.poll_ready(&patience).await? != OrderStatus::Ready {
             return Err(self.refusal(&mut order).await);
         }
@@ -128,7 +166,11 @@ impl Order<'_> {
                 }
             }
         }
-        Error::Other(Box::new(Refused(if reasons.is_empty() { "the CA gave no reason".into() } else { reasons.join("; ") })))
+        Error::Other(Box::new(Refused(if reasons.is_empty() {
+            "the CA gave no reason".into()
+        } else {
+            reasons.join("; ")
+        })))
     }
 
     /// The account that is kept, or a new one.
@@ -144,10 +186,20 @@ impl Order<'_> {
                 }
             }
         }
-        let contact: Vec<_> = self.email.iter().map(|email| format!("mailto:{email}")).collect();
+        let contact: Vec<_> = self
+            .email
+            .iter()
+            .map(|email| format!("mailto:{email}"))
+            .collect();
         let contact: Vec<_> = contact.iter().map(String::as_str).collect();
-        let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let (account, credentials) = builder().create(&new, self.directory.to_owned(), None).await?;
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let (account, credentials) = builder()
+            .create(&new, self.directory.to_owned(), None)
+            .await?;
         let kept = store::make_folder(self.store.issuer_folder())
             .and_then(|()| store::write(&path, &serde_json::to_vec(&credentials)?));
         kept.map_err(|error| Error::Other(Box::new(error)))?;
@@ -163,14 +215,25 @@ impl Order<'_> {
         let directory = self.directory;
         let (what, failure) = match error {
             Error::Api(problem) => (format!("{directory}: {problem}"), Failure::Refused),
-            Error::Other(other) if other.is::<Refused>() => (format!("{directory}: {other}"), Failure::Refused),
-            Error::Other(other) if other.is::<Unavailable>() => (format!("{directory}: {other}"), Failure::Unreachable),
-            Error::Json(error) => {
-                (format!("{directory} is no ACME directory (most URLs of one end in '/directory'): {error}"), Failure::Unreachable)
+            Error::Other(other) if other.is::<Refused>() => {
+                (format!("{directory}: {other}"), Failure::Refused)
             }
+            Error::Other(other) if other.is::<Unavailable>() => {
+                (format!("{directory}: {other}"), Failure::Unreachable)
+            }
+            Error::Json(error) => (
+                format!(
+                    "{directory} is no ACME directory (most URLs of one end in '/directory'): {error}"
+                ),
+                Failure::Unreachable,
+            ),
             other => (format!("{directory}: {other}"), Failure::Unreachable),
         };
-        ObtainError { what, failure, retry_after }
+        ObtainError {
+            what,
+            failure,
+            retry_after,
+        }
     }
 }
 
@@ -181,8 +244,13 @@ struct Refused(String);
 
 /// Whether the CA answered with a problem of this type (RFC 8555 section 6.7).
 fn is_problem(error: &Error, kind: &str) -> bool {
-    let Error::Api(problem) = error else { return false };
-    problem.r#type.as_deref().is_some_and(|urn| urn.strip_prefix("urn:ietf:params:acme:error:") == Some(kind))
+    let Error::Api(problem) = error else {
+        return false;
+    };
+    problem
+        .r#type
+        .as_deref()
+        .is_some_and(|urn| urn.strip_prefix("urn:ietf:params:acme:error:") == Some(kind))
 }
 
 /// A certificate request whose subject is empty: the CA takes the names from the extension.

@@ -14,7 +14,8 @@ pub enum Issuer {
     Acme {
         /// Its directory's URL.
         directory: String,
-        /// PEM file of the roots that its HTTPS certificate is checked against; nothing for the system's.
+        /// PEM file of the roots that its HTTPS certificate is checked against; nothing for the
+        /// system's.
         roots: Option<PathBuf>,
         /// Contact address, which is told to the CA; nothing for none.
         email: Option<String>,
@@ -53,14 +54,24 @@ pub enum SpecError {
     #[error("'{0}' is not the URL of an ACME directory, such as {LETS_ENCRYPT}")]
     Directory(String),
     /// The same name is wanted from two CAs, folders or with other names.
-    #[error("'{0}' is wanted by another block with other settings; the settings of both must be the same")]
+    #[error(
+        "'{0}' is wanted by another block with other settings; the settings of both must be the same"
+    )]
     Conflict(String),
 }
 
 impl Spec {
     /// A specification with its names brought into form.
-    pub fn new(names: &[&str], issuer: Issuer, folder: PathBuf, check_interval: Duration) -> Result<Self, SpecError> {
-        let mut names = names.iter().map(|name| normalize(name)).collect::<Result<Vec<_>, _>>()?;
+    pub fn new(
+        names: &[&str],
+        issuer: Issuer,
+        folder: PathBuf,
+        check_interval: Duration,
+    ) -> Result<Self, SpecError> {
+        let mut names = names
+            .iter()
+            .map(|name| normalize(name))
+            .collect::<Result<Vec<_>, _>>()?;
         names.sort();
         names.dedup();
         match names.len() {
@@ -69,10 +80,23 @@ impl Spec {
             _ => (),
         }
         let issuer = match issuer {
-            Issuer::Acme { directory, roots, email } => Issuer::Acme { directory: normalize_url(&directory)?, roots, email },
+            Issuer::Acme {
+                directory,
+                roots,
+                email,
+            } => Issuer::Acme {
+                directory: normalize_url(&directory)?,
+                roots,
+                email,
+            },
             Issuer::Internal => Issuer::Internal,
         };
-        Ok(Self { names, issuer, folder, check_interval })
+        Ok(Self {
+            names,
+            issuer,
+            folder,
+            check_interval,
+        })
     }
 
     /// Whether a certificate for these names is good for `server_name`.
@@ -85,7 +109,12 @@ impl Spec {
 pub(crate) fn covers(names: &[String], wanted: &str) -> bool {
     let wanted = wanted.trim_end_matches('.').to_ascii_lowercase();
     let parent = wanted.split_once('.').map(|(_, parent)| parent);
-    names.iter().any(|name| *name == wanted || name.strip_prefix("*.").is_some_and(|zone| parent == Some(zone)))
+    names.iter().any(|name| {
+        *name == wanted
+            || name
+                .strip_prefix("*.")
+                .is_some_and(|zone| parent == Some(zone))
+    })
 }
 
 fn normalize(name: &str) -> Result<String, SpecError> {
@@ -95,7 +124,9 @@ fn normalize(name: &str) -> Result<String, SpecError> {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+            && label
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
     };
     match labels.len() <= 253 && labels.split('.').all(sound) {
         true => Ok(lower),
@@ -107,8 +138,16 @@ fn normalize(name: &str) -> Result<String, SpecError> {
 fn normalize_url(url: &str) -> Result<String, SpecError> {
     let rest = url.strip_prefix("https://").unwrap_or(url);
     let host = rest.split('/').next().unwrap_or_default();
-    let sound = !host.is_empty() && !rest.contains("://") && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-.:[]_".contains(&octet));
-    if sound { Ok(format!("https://{rest}")) } else { Err(SpecError::Directory(url.to_owned())) }
+    let sound = !host.is_empty()
+        && !rest.contains("://")
+        && host
+            .bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || b"-.:[]_".contains(&octet));
+    if sound {
+        Ok(format!("https://{rest}"))
+    } else {
+        Err(SpecError::Directory(url.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -116,15 +155,30 @@ mod tests {
     use super::*;
 
     fn spec(names: &[&str], directory: &str) -> Result<Spec, SpecError> {
-        let issuer = Issuer::Acme { directory: directory.into(), roots: None, email: None };
+        let issuer = Issuer::Acme {
+            directory: directory.into(),
+            roots: None,
+            email: None,
+        };
         Spec::new(names, issuer, "certs".into(), Duration::from_secs(900))
     }
 
     #[test]
     fn names_are_brought_into_form() {
-        let spec = spec(&["NS1.Example.org.", "*.example.org", "ns1.example.org"], "ca.example/dir").unwrap();
+        let spec = spec(
+            &["NS1.Example.org.", "*.example.org", "ns1.example.org"],
+            "ca.example/dir",
+        )
+        .unwrap();
         assert_eq!(spec.names, ["*.example.org", "ns1.example.org"]);
-        assert_eq!(spec.issuer, Issuer::Acme { directory: "https://ca.example/dir".into(), roots: None, email: None });
+        assert_eq!(
+            spec.issuer,
+            Issuer::Acme {
+                directory: "https://ca.example/dir".into(),
+                roots: None,
+                email: None
+            }
+        );
         assert!(spec.covers("A.example.org") && spec.covers("ns1.example.org."));
         assert!(!spec.covers("a.b.example.org") && !spec.covers("example.org"));
     }
@@ -136,8 +190,16 @@ mod tests {
             (&["a..b"], LETS_ENCRYPT, SpecError::Name("a..b".into())),
             (&["a b"], LETS_ENCRYPT, SpecError::Name("a b".into())),
             (&["a.*.b"], LETS_ENCRYPT, SpecError::Name("a.*.b".into())),
-            (&["a"], "http://ca.example/dir", SpecError::Directory("http://ca.example/dir".into())),
-            (&["a"], "https:///dir", SpecError::Directory("https:///dir".into())),
+            (
+                &["a"],
+                "http://ca.example/dir",
+                SpecError::Directory("http://ca.example/dir".into()),
+            ),
+            (
+                &["a"],
+                "https:///dir",
+                SpecError::Directory("https:///dir".into()),
+            ),
         ] {
             assert_eq!(spec(names, url), Err(error));
         }

@@ -8,7 +8,8 @@
 //! CERTPATH/certificates/ISSUER/NAME/NAME.crt    CertMagic's layout: read, never written
 //! ```
 //!
-//! A file is written under another name, synced, and renamed, so that no reader ever sees half of one.
+//! A file is written under another name, synced, and renamed, so that no reader ever sees half of
+//! one.
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -43,9 +44,18 @@ impl Store {
             Issuer::Internal => "internal".to_owned(),
         };
         let issuer = spec.folder.join("corten").join(&issuer_name);
-        let first = spec.names.first().map_or("none", String::as_str).replace('*', "wildcard_");
+        let first = spec
+            .names
+            .first()
+            .map_or("none", String::as_str)
+            .replace('*', "wildcard_");
         let folder = issuer.join(format!("{first}-{}", short_hash(&spec.names.join(" "))));
-        Self { root: spec.folder.join("certificates").join(issuer_name), issuer, folder, names: spec.names.clone() }
+        Self {
+            root: spec.folder.join("certificates").join(issuer_name),
+            issuer,
+            folder,
+            names: spec.names.clone(),
+        }
     }
 
     /// The issuer's folder.
@@ -56,11 +66,15 @@ impl Store {
     /// The newest bundle that can be used. One that cannot is put aside under another name.
     pub(crate) fn load(&self) -> Option<Bundle> {
         for path in self.bundles().into_iter().rev() {
-            let read = read(&path).map_err(|error| error.to_string()).and_then(|text| {
-                let bundle = Bundle::read(&text).map_err(|error| error.to_string())?;
-                bundle.check_names(&self.names).map_err(|error| error.to_string())?;
-                Ok(bundle)
-            });
+            let read = read(&path)
+                .map_err(|error| error.to_string())
+                .and_then(|text| {
+                    let bundle = Bundle::read(&text).map_err(|error| error.to_string())?;
+                    bundle
+                        .check_names(&self.names)
+                        .map_err(|error| error.to_string())?;
+                    Ok(bundle)
+                });
             match read {
                 Ok(bundle) => return Some(bundle),
                 Err(error) => {
@@ -76,7 +90,8 @@ impl Store {
     fn load_certmagic(&self) -> Option<Bundle> {
         let [name] = &self.names[..] else { return None };
         let name = name.replace('*', "wildcard_");
-        let file = |extension: &str| read(&self.root.join(&name).join(format!("{name}.{extension}"))).ok();
+        let file =
+            |extension: &str| read(&self.root.join(&name).join(format!("{name}.{extension}"))).ok();
         let bundle = Bundle::read(&format!("{}\n{}", file("key")?, file("crt")?)).ok()?;
         bundle.check_names(&self.names).ok()?;
         tracing::info!(target: "plugin/tls", "Using the certificate of {name} in {}", self.root.display());
@@ -86,8 +101,15 @@ impl Store {
     /// Keeps a bundle; old ones go.
     pub(crate) fn save(&self, bundle: &Bundle) -> io::Result<()> {
         make_folder(&self.folder)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        write(&self.folder.join(format!("bundle-{:020}.pem", now.as_nanos())), bundle.pem().as_bytes())?;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        write(
+            &self
+                .folder
+                .join(format!("bundle-{:020}.pem", now.as_nanos())),
+            bundle.pem().as_bytes(),
+        )?;
         let bundles = self.bundles();
         for old in &bundles[..bundles.len().saturating_sub(GENERATIONS)] {
             let _ = fs::remove_file(old);
@@ -97,11 +119,19 @@ impl Store {
 
     /// Paths of the bundles, oldest first.
     fn bundles(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
-        let is_bundle = |path: &PathBuf| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("bundle-") && name.ends_with(".pem"))
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return Vec::new();
         };
-        let mut bundles: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_bundle).collect();
+        let is_bundle = |path: &PathBuf| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with("bundle-") && name.ends_with(".pem"))
+        };
+        let mut bundles: Vec<_> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(is_bundle)
+            .collect();
         bundles.sort();
         bundles
     }
@@ -113,7 +143,11 @@ impl Store {
         write(&path, b"probe")?;
         let read = read(&path)?;
         fs::remove_file(&path)?;
-        if read == "probe" { Ok(()) } else { Err(io::Error::other("what was written was not read back")) }
+        if read == "probe" {
+            Ok(())
+        } else {
+            Err(io::Error::other("what was written was not read back"))
+        }
     }
 
     /// A small value kept beside the bundles; nothing if it is not there or cannot be read.
@@ -129,19 +163,39 @@ impl Store {
 
     /// Path of the CA's account for a contact address.
     pub(crate) fn account_path(&self, email: Option<&str>) -> PathBuf {
-        self.issuer.join(format!("account-{}.json", short_hash(email.unwrap_or_default())))
+        self.issuer.join(format!(
+            "account-{}.json",
+            short_hash(email.unwrap_or_default())
+        ))
     }
 }
 
 /// A CA's name as CertMagic makes it from its directory's URL: host and path, slashes as hyphens.
 fn issuer_key(directory: &str) -> String {
-    let rest = directory.split_once("://").map_or(directory, |(_, rest)| rest);
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '-' };
-    rest.trim_end_matches('/').to_ascii_lowercase().chars().filter(|c| *c != ':').map(safe).collect()
+    let rest = directory
+        .split_once("://")
+        .map_or(directory, |(_, rest)| rest);
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "-._".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    rest.trim_end_matches('/')
+        .to_ascii_lowercase()
+        .chars()
+        .filter(|c| *c != ':')
+        .map(safe)
+        .collect()
 }
 
 fn short_hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(4).map(|octet| format!("{octet:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(4)
+        .map(|octet| format!("{octet:02x}"))
+        .collect()
 }
 
 /// Reads a text file of bounded size.
@@ -154,22 +208,39 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
 
 /// Makes a folder, and those above it, for nobody else to see.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| named(path, &error))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| named(path, &error))
 }
 
 /// Writes a file, all or nothing, for nobody else to read.
 pub(crate) fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
     let attempt = || {
-        let unique = format!("{}.{}.{:08x}", path.display(), std::process::id(), rand::random::<u32>());
+        let unique = format!(
+            "{}.{}.{:08x}",
+            path.display(),
+            std::process::id(),
+            rand::random::<u32>()
+        );
         let temporary = PathBuf::from(unique);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let written = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        let written = file
+            .write_all(octets)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&temporary, path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
         written?;
         // The rename itself must survive a loss of power, too.
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        path.parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     attempt().map_err(|error| named(path, &error))
 }
@@ -189,7 +260,8 @@ mod tests {
 
     impl Folder {
         fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("corten-store-{:08x}", rand::random::<u32>()));
+            let path =
+                std::env::temp_dir().join(format!("corten-store-{:08x}", rand::random::<u32>()));
             fs::create_dir(&path).unwrap();
             Self(path)
         }
@@ -202,8 +274,20 @@ mod tests {
     }
 
     fn store(folder: &Folder) -> Store {
-        let issuer = Issuer::Acme { directory: "https://ca.example:14000/dir".into(), roots: None, email: None };
-        Store::new(&Spec::new(&["a.example"], issuer, folder.0.clone(), Duration::from_secs(900)).unwrap())
+        let issuer = Issuer::Acme {
+            directory: "https://ca.example:14000/dir".into(),
+            roots: None,
+            email: None,
+        };
+        Store::new(
+            &Spec::new(
+                &["a.example"],
+                issuer,
+                folder.0.clone(),
+                Duration::from_secs(900),
+            )
+            .unwrap(),
+        )
     }
 
     fn bundle(names: &[&str]) -> Bundle {
@@ -225,12 +309,22 @@ mod tests {
         let kept = store.bundles();
         assert_eq!(kept.len(), GENERATIONS);
         assert_eq!(store.load().unwrap().pem(), last.unwrap().pem());
-        assert_eq!(fs::metadata(&kept[0]).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(&store.folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&kept[0]).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::metadata(&store.folder).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
 
         let before = read(&kept[1]).unwrap();
         fs::write(&kept[2], "-----BEGIN").unwrap();
-        assert_eq!(store.load().unwrap().pem(), before, "the one before is used");
+        assert_eq!(
+            store.load().unwrap().pem(),
+            before,
+            "the one before is used"
+        );
         assert!(kept[2].with_extension("pem.corrupt").exists());
     }
 
@@ -264,7 +358,10 @@ mod tests {
         fs::remove_dir_all(folder.0.join("corten")).unwrap();
         fs::write(folder.0.join("corten"), "").unwrap();
         let error = store.probe().unwrap_err().to_string();
-        assert!(error.contains("corten/ca.example14000-dir/a.example-"), "{error}");
+        assert!(
+            error.contains("corten/ca.example14000-dir/a.example-"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -274,6 +371,9 @@ mod tests {
         assert_eq!(store.load_json::<u8>("x.json"), None);
         store.save_json("x.json", &7u8).unwrap();
         assert_eq!(store.load_json("x.json"), Some(7u8));
-        assert_eq!(issuer_key("https://acme-v02.api.letsencrypt.org/directory"), "acme-v02.api.letsencrypt.org-directory");
+        assert_eq!(
+            issuer_key("https://acme-v02.api.letsencrypt.org/directory"),
+            "acme-v02.api.letsencrypt.org-directory"
+        );
     }
 }

@@ -17,8 +17,9 @@ pub enum Kind {
 
 /// A mistake in a Corefile.
 ///
-/// The first line is CoreDNS's, `FILE:LINE - Error during parsing: TEXT`; behind it come the place to the column, the
-/// line with a caret, a suggestion, and through which imports the place was reached.
+/// The first line is CoreDNS's, `FILE:LINE - Error during parsing: TEXT`; behind it come the place
+/// to the column, the line with a caret, a suggestion, and through which imports the place was
+/// reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError(Box<Details>);
 
@@ -33,7 +34,12 @@ struct Details {
 impl ParseError {
     /// A mistake found while parsing.
     pub fn new(at: &Location, text: impl Into<String>) -> Self {
-        Self(Box::new(Details { kind: Kind::Parsing, text: text.into(), at: at.clone(), help: None }))
+        Self(Box::new(Details {
+            kind: Kind::Parsing,
+            text: text.into(),
+            at: at.clone(),
+            help: None,
+        }))
     }
 
     pub(crate) fn syntax(at: &Location, text: impl Into<String>) -> Self {
@@ -69,19 +75,31 @@ impl ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details { kind, text, at, help } = &*self.0;
+        let Details {
+            kind,
+            text,
+            at,
+            help,
+        } = &*self.0;
         let kind = match kind {
             Kind::Parsing => "Error during parsing",
             Kind::Syntax => "Syntax error",
         };
         write!(f, "{}:{} - {kind}: {text}\n  --> {at}", at.file, at.line)?;
         if let Some(line) = at.file.line(at.line) {
-            // Tabs are kept in front of the caret, so that it stands under its column whatever a tab is worth.
-            let before: String =
-                line.chars().take(at.column as usize - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            // Tabs are kept in front of the caret, so that it stands under its column whatever a
+            // tab is worth.
+            let before: String = line
+                .chars()
+                .take(at.column as usize - 1)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
             let number = at.line.to_string();
             let margin = " ".repeat(number.len());
-            write!(f, "\n {margin} |\n {number} | {line}\n {margin} | {before}^")?;
+            write!(
+                f,
+                "\n {margin} |\n {number} | {line}\n {margin} | {before}^"
+            )?;
         }
         if let Some(help) = help {
             write!(f, "\n  help: {help}")?;

@@ -22,16 +22,26 @@ pub(crate) fn find(token: &Token, base: &Path) -> Result<Found, ParseError> {
     let pattern = &token.text;
     let count = |wanted: char| pattern.chars().filter(|c| *c == wanted).count();
     if count('*') > 1 || count('?') > 1 || pattern.contains(['[', ']']) {
-        return Err(token.error(format!("Glob pattern may only contain one wildcard (*), but has others: {pattern}")));
+        return Err(token.error(format!(
+            "Glob pattern may only contain one wildcard (*), but has others: {pattern}"
+        )));
     }
     let path = base.join(pattern);
     if !pattern.contains(['*', '?']) {
-        let meta = std::fs::metadata(&path)
-            .map_err(|_| token.error(format!("File to import not found: {pattern}")).help(format!("looked for {}", path.display())))?;
+        let meta = std::fs::metadata(&path).map_err(|_| {
+            token
+                .error(format!("File to import not found: {pattern}"))
+                .help(format!("looked for {}", path.display()))
+        })?;
         if meta.is_dir() {
-            return Err(token.error(format!("Could not import {pattern}: is a directory")).help(format!("its files are '{pattern}/*'")));
+            return Err(token
+                .error(format!("Could not import {pattern}: is a directory"))
+                .help(format!("its files are '{pattern}/*'")));
         }
-        return Ok(Found { files: vec![path], nothing: false });
+        return Ok(Found {
+            files: vec![path],
+            nothing: false,
+        });
     }
     let mut paths = vec![PathBuf::new()];
     for part in path.components() {
@@ -39,7 +49,10 @@ pub(crate) fn find(token: &Token, base: &Path) -> Result<Found, ParseError> {
         let wild = part.to_str().filter(|text| text.contains(['*', '?']));
         paths = match wild {
             None => paths.into_iter().map(|path| path.join(part)).collect(),
-            Some(pattern) => paths.iter().flat_map(|path| matching(path, pattern)).collect(),
+            Some(pattern) => paths
+                .iter()
+                .flat_map(|path| matching(path, pattern))
+                .collect(),
         };
     }
     paths.retain(|path| path.is_file());
@@ -47,16 +60,26 @@ pub(crate) fn find(token: &Token, base: &Path) -> Result<Found, ParseError> {
     if paths.len() > MATCHES_MAX {
         return Err(token.error(format!("'{pattern}' matches more than {MATCHES_MAX} files")));
     }
-    Ok(Found { nothing: paths.is_empty(), files: paths })
+    Ok(Found {
+        nothing: paths.is_empty(),
+        files: paths,
+    })
 }
 
 fn matching(folder: &Path, pattern: &str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let fits = |name: &str| matches(pattern.as_bytes(), name.as_bytes());
-    entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(fits)).map(|entry| entry.path()).collect()
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(fits))
+        .map(|entry| entry.path())
+        .collect()
 }
 
-/// Whether a name fits a pattern with `*` and `?`. Recursion is bounded by the one `*` that a pattern may have.
+/// Whether a name fits a pattern with `*` and `?`. Recursion is bounded by the one `*` that a
+/// pattern may have.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern, name) {
         ([], []) => true,
@@ -70,7 +93,10 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 /// A file's text.
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     if std::fs::metadata(path)?.len() > FILE_OCTETS_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("the file is larger than {FILE_OCTETS_MAX} octets")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("the file is larger than {FILE_OCTETS_MAX} octets"),
+        ));
     }
     std::fs::read_to_string(path)
 }
@@ -89,7 +115,11 @@ mod tests {
             ("a?", "a", false),
             ("plain", "plain", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), fits, "{pattern} {name}");
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                fits,
+                "{pattern} {name}"
+            );
         }
     }
 }

@@ -28,7 +28,14 @@ pub enum Transport {
 }
 
 impl Transport {
-    const ALL: [Self; 6] = [Self::Dns, Self::Tls, Self::Quic, Self::Https, Self::Https3, Self::Grpc];
+    const ALL: [Self; 6] = [
+        Self::Dns,
+        Self::Tls,
+        Self::Quic,
+        Self::Https,
+        Self::Https3,
+        Self::Grpc,
+    ];
 
     /// What stands in front of `://`.
     pub const fn scheme(self) -> &'static str {
@@ -83,16 +90,34 @@ pub enum ZoneError {
     Port(String),
 }
 
-/// The keys that a token stands for: one, or several for a CIDR that does not end at an octet or nibble.
+/// The keys that a token stands for: one, or several for a CIDR that does not end at an octet or
+/// nibble.
 pub(crate) fn read(token: &Token) -> Result<Vec<Key>, ParseError> {
     let (transport, rest) = Transport::ALL
         .into_iter()
-        .find_map(|transport| Some((transport, token.text.strip_prefix(transport.scheme())?.strip_prefix("://")?)))
+        .find_map(|transport| {
+            Some((
+                transport,
+                token
+                    .text
+                    .strip_prefix(transport.scheme())?
+                    .strip_prefix("://")?,
+            ))
+        })
         .unwrap_or((Transport::Dns, &token.text));
-    let explain = |error: ZoneError| token.error(format!("error inspecting server blocks: {error}"));
+    let explain =
+        |error: ZoneError| token.error(format!("error inspecting server blocks: {error}"));
     let (zone, port) = split_port(rest).map_err(explain)?;
     let zones = parse_zone_or_cidr(zone).map_err(explain)?;
-    Ok(zones.into_iter().map(|zone| Key { transport, zone, port, token: token.clone() }).collect())
+    Ok(zones
+        .into_iter()
+        .map(|zone| Key {
+            transport,
+            zone,
+            port,
+            token: token.clone(),
+        })
+        .collect())
 }
 
 /// Takes the port off: what follows the last colon, if it is a number.
@@ -100,18 +125,22 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), ZoneError> {
     match text.rsplit_once(':') {
         Some((_, "")) => Err(ZoneError::NoPort(text.to_owned())),
         Some((zone, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) => {
-            let number = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ZoneError::Port(port.to_owned()))?;
+            let number = port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| ZoneError::Port(port.to_owned()))?;
             Ok((zone, Some(number)))
         }
         _ => Ok((text, None)),
     }
 }
 
-/// Zones in presentation form, lower-cased and with the final dot, that a word stands for: itself, or the reverse
-/// zones that cover a CIDR.
+/// Zones in presentation form, lower-cased and with the final dot, that a word stands for: itself,
+/// or the reverse zones that cover a CIDR.
 ///
-/// Reverse zones begin at octets (IPv4) and nibbles (IPv6), so a prefix between them stands for several: a /22 for
-/// four. A bare address is a name like any other.
+/// Reverse zones begin at octets (IPv4) and nibbles (IPv6), so a prefix between them stands for
+/// several: a /22 for four. A bare address is a name like any other.
 ///
 /// ```
 /// # use corten_corefile::parse_zone_or_cidr;
@@ -149,7 +178,10 @@ fn is_name(text: &str) -> bool {
             b'\\' => {
                 let escaped = octets.next();
                 if escaped.is_some_and(|octet| octet.is_ascii_digit()) {
-                    let (Some(b'0'..=b'9'), Some(b'0'..=b'9')) = (octets.next(), octets.next()) else { return false };
+                    let (Some(b'0'..=b'9'), Some(b'0'..=b'9')) = (octets.next(), octets.next())
+                    else {
+                        return false;
+                    };
                 } else if escaped.is_none() {
                     return false;
                 }
@@ -171,29 +203,45 @@ fn reverse_zones(text: &str) -> Option<Vec<String>> {
     // The address as digits of the reverse zone: octets in decimal, or nibbles in hexadecimal.
     let (digits, width, suffix): (Vec<u32>, u32, &str) = match address {
         IpAddr::V4(v4) => (v4.octets().map(u32::from).to_vec(), 8, "in-addr.arpa."),
-        IpAddr::V6(v6) => {
-            (v6.octets().iter().flat_map(|octet| [u32::from(octet >> 4), u32::from(octet & 15)]).collect(), 4, "ip6.arpa.")
-        }
+        IpAddr::V6(v6) => (
+            v6.octets()
+                .iter()
+                .flat_map(|octet| [u32::from(octet >> 4), u32::from(octet & 15)])
+                .collect(),
+            4,
+            "ip6.arpa.",
+        ),
     };
     if bits > digits.len() as u32 * width {
         return None;
     }
     let kept = bits.div_ceil(width) as usize;
     let free = (kept as u32 * width - bits) as usize;
-    let last = kept.checked_sub(1).and_then(|last| digits.get(last)).map_or(0, |digit| digit >> free << free);
+    let last = kept
+        .checked_sub(1)
+        .and_then(|last| digits.get(last))
+        .map_or(0, |digit| digit >> free << free);
     let zones = (0..1u32 << free).map(|offset| {
         let mut zone = String::new();
         for (index, digit) in digits[..kept].iter().enumerate().rev() {
-            let digit = if index + 1 == kept { last + offset } else { *digit };
-            let _ = if width == 8 { write!(zone, "{digit}.") } else { write!(zone, "{digit:x}.") };
+            let digit = if index + 1 == kept {
+                last + offset
+            } else {
+                *digit
+            };
+            let _ = if width == 8 {
+                write!(zone, "{digit}.")
+            } else {
+                write!(zone, "{digit:x}.")
+            };
         }
         zone + suffix
     });
     Some(zones.collect())
 }
 
-/// Whether a zone's labels are letters, digits and hyphens, begin with a letter and do not end with a hyphen
-/// (RFC 1035 section 2.3.1). The root and reverse zones count as well-formed.
+/// Whether a zone's labels are letters, digits and hyphens, begin with a letter and do not end with
+/// a hyphen (RFC 1035 section 2.3.1). The root and reverse zones count as well-formed.
 pub fn follows_preferred_syntax(zone: &str) -> bool {
     if zone == "." || zone.ends_with(".in-addr.arpa.") || zone.ends_with(".ip6.arpa.") {
         return true;
@@ -212,11 +260,26 @@ mod tests {
     use std::sync::Arc;
 
     fn keys(text: &str) -> Result<Vec<String>, String> {
-        let file = Arc::new(SourceFile { name: "Corefile".into(), text: text.into() });
-        let at = Location { file, line: 1, column: 1, imported_from: None };
-        let token = Token { text: text.into(), at, quoted: false, line_start: true };
+        let file = Arc::new(SourceFile {
+            name: "Corefile".into(),
+            text: text.into(),
+        });
+        let at = Location {
+            file,
+            line: 1,
+            column: 1,
+            imported_from: None,
+        };
+        let token = Token {
+            text: text.into(),
+            at,
+            quoted: false,
+            line_start: true,
+        };
         let shown = |key: Key| format!("{}://{}:{:?}", key.transport.scheme(), key.zone, key.port);
-        read(&token).map(|keys| keys.into_iter().map(shown).collect()).map_err(|error| error.text().to_owned())
+        read(&token)
+            .map(|keys| keys.into_iter().map(shown).collect())
+            .map_err(|error| error.text().to_owned())
     }
 
     #[test]
@@ -230,35 +293,60 @@ mod tests {
             ("TLS://a", &["dns://tls://a.:None"]),
             ("192.0.2.1", &["dns://192.0.2.1.:None"]),
             ("10.0.0.0/8:54", &["dns://10.in-addr.arpa.:Some(54)"]),
-            ("2001:db8::/32:54", &["dns://8.b.d.0.1.0.0.2.ip6.arpa.:Some(54)"]),
+            (
+                "2001:db8::/32:54",
+                &["dns://8.b.d.0.1.0.0.2.ip6.arpa.:Some(54)"],
+            ),
             ("2001:db8::/32", &["dns://8.b.d.0.1.0.0.2.ip6.arpa.:None"]),
             (r"a\.b.c", &[r"dns://a\.b.c.:None"]),
         ] {
             assert_eq!(keys(text).unwrap(), expected, "{text}");
         }
         assert_eq!(keys("10.2.0.0/22").unwrap().len(), 4);
-        assert_eq!(keys("10.2.0.0/22").unwrap()[3], "dns://3.2.10.in-addr.arpa.:None");
+        assert_eq!(
+            keys("10.2.0.0/22").unwrap()[3],
+            "dns://3.2.10.in-addr.arpa.:None"
+        );
         assert_eq!(keys("2001:db8:1::/49").unwrap().len(), 8);
-        assert_eq!(keys("2001:db8:1::/49").unwrap()[7], "dns://7.1.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.:None");
+        assert_eq!(
+            keys("2001:db8:1::/49").unwrap()[7],
+            "dns://7.1.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.:None"
+        );
         assert_eq!(keys("0.0.0.0/0").unwrap(), ["dns://in-addr.arpa.:None"]);
-        assert_eq!(keys("192.0.2.1/32").unwrap(), ["dns://1.2.0.192.in-addr.arpa.:None"]);
+        assert_eq!(
+            keys("192.0.2.1/32").unwrap(),
+            ["dns://1.2.0.192.in-addr.arpa.:None"]
+        );
     }
 
     #[test]
     fn what_is_no_zone_is_refused() {
         let long = "a123456789.".repeat(25);
         for (text, error) in [
-            ("example.org:", r#"expecting data after last colon: "example.org:""#),
-            ("example.org:70000", "port '70000' is not between 1 and 65535"),
+            (
+                "example.org:",
+                r#"expecting data after last colon: "example.org:""#,
+            ),
+            (
+                "example.org:70000",
+                "port '70000' is not between 1 and 65535",
+            ),
             ("example.org:0", "port '0' is not between 1 and 65535"),
             ("a..example", "zone is not a valid domain name: a..example"),
             (".example", "zone is not a valid domain name: .example"),
             (":53", "zone is not a valid domain name: "),
-            (&"a".repeat(64), &format!("zone is not a valid domain name: {}", "a".repeat(64))),
+            (
+                &"a".repeat(64),
+                &format!("zone is not a valid domain name: {}", "a".repeat(64)),
+            ),
             (&long, "specified zone is too long: 275 > 255"),
             ("", "zone is not a valid domain name: "),
         ] {
-            assert_eq!(keys(text), Err(format!("error inspecting server blocks: {error}")), "{text}");
+            assert_eq!(
+                keys(text),
+                Err(format!("error inspecting server blocks: {error}")),
+                "{text}"
+            );
         }
     }
 

@@ -1,7 +1,8 @@
 //! Text to tokens with their places.
 //!
-//! The grammar is Caddy's, as CoreDNS has it: `#` begins a comment even inside a word; `"` is special only as the
-//! first character of a token, and `\"` is the only escape behind it; carriage returns vanish outside quotes.
+//! The grammar is Caddy's, as CoreDNS has it: `#` begins a comment even inside a word; `"` is
+//! special only as the first character of a token, and `\"` is the only escape behind it; carriage
+//! returns vanish outside quotes.
 use std::sync::Arc;
 
 use nom::branch::alt;
@@ -15,7 +16,8 @@ use nom::{IResult, Offset, Parser};
 use crate::error::ParseError;
 use crate::location::{Location, SourceFile};
 
-/// Environment variables expanded in one token at most: one whose value names itself would never end.
+/// Environment variables expanded in one token at most: one whose value names itself would never
+/// end.
 const EXPANSIONS_MAX: usize = 100;
 /// Characters of a token after expansion.
 const TOKEN_OCTETS_MAX: usize = 1 << 20;
@@ -61,9 +63,18 @@ pub(crate) fn lex(
     let (mut line, mut column, mut line_start) = (1, 1, true);
     let mut rest = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
     while let Ok((behind, piece)) = piece(rest) {
-        let at = Location { file: Arc::clone(file), line, column, imported_from: imported_from.cloned() };
+        let at = Location {
+            file: Arc::clone(file),
+            line,
+            column,
+            imported_from: imported_from.cloned(),
+        };
         for c in rest[..rest.offset(behind)].chars() {
-            (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+            (line, column) = if c == '\n' {
+                (line + 1, 1)
+            } else {
+                (line, column + 1)
+            };
         }
         rest = behind;
         let (text, quoted) = match piece {
@@ -78,7 +89,12 @@ pub(crate) fn lex(
             continue;
         }
         let text = expand(text, env).map_err(|text| ParseError::new(&at, text))?;
-        tokens.push(Token { text, at, quoted, line_start });
+        tokens.push(Token {
+            text,
+            at,
+            quoted,
+            line_start,
+        });
         line_start = false;
     }
     Ok(tokens)
@@ -86,11 +102,19 @@ pub(crate) fn lex(
 
 /// The next piece; fails at the end of the text only.
 fn piece(input: &str) -> IResult<&str, Piece<'_>> {
-    let gap = map(take_while1(|c: char| c.is_whitespace() && c != '\r'), |gap: &str| Piece::Gap {
-        newline: gap.contains('\n'),
+    let gap = map(
+        take_while1(|c: char| c.is_whitespace() && c != '\r'),
+        |gap: &str| Piece::Gap {
+            newline: gap.contains('\n'),
+        },
+    );
+    let comment = map(pair(char('#'), take_till(|c: char| c == '\n')), |_| {
+        Piece::Gap { newline: false }
     });
-    let comment = map(pair(char('#'), take_till(|c: char| c == '\n')), |_| Piece::Gap { newline: false });
-    let word = map(take_while1(|c: char| c == '\r' || !c.is_whitespace() && c != '#'), Piece::Word);
+    let word = map(
+        take_while1(|c: char| c == '\r' || !c.is_whitespace() && c != '#'),
+        Piece::Word,
+    );
     alt((gap, comment, map(quoted, Piece::Quoted), word)).parse(input)
 }
 
@@ -101,10 +125,14 @@ fn quoted(input: &str) -> IResult<&str, String> {
     let backslash = recognize(pair(char('\\'), opt(anychar)));
     let plain = take_while1(|c: char| c != '"' && c != '\\');
     let (rest, _) = pair(take_while(|c: char| c == '\r'), char('"')).parse(input)?;
-    let (rest, text) = fold_many0(alt((escape, plain, backslash)), String::new, |mut text, part: &str| {
-        text.push_str(part);
-        text
-    })
+    let (rest, text) = fold_many0(
+        alt((escape, plain, backslash)),
+        String::new,
+        |mut text, part: &str| {
+            text.push_str(part);
+            text
+        },
+    )
     .parse(rest)?;
     let (rest, _) = opt(char('"')).parse(rest)?;
     Ok((rest, text))
@@ -113,7 +141,12 @@ fn quoted(input: &str) -> IResult<&str, String> {
 /// The name in a reference to an environment variable, `{%NAME%}` or `{$NAME}`.
 fn reference<'a>(input: &'a str, open: &str, close: &str) -> IResult<&'a str, &'a str> {
     let last = close.chars().next().unwrap_or('}');
-    delimited(tag(open), take_while1(|c| c != last && c != '}'), tag(close)).parse(input)
+    delimited(
+        tag(open),
+        take_while1(|c| c != last && c != '}'),
+        tag(close),
+    )
+    .parse(input)
 }
 
 /// Replaces references, those that values bring along included. An unset variable is empty.
@@ -122,13 +155,17 @@ fn expand(mut text: String, env: &dyn Fn(&str) -> Option<String>) -> Result<Stri
         let mut begin = 0;
         for count in 0.. {
             // A reference that is none, such as `{$}`, is stepped over.
-            let Some(found) = text[begin..].find(open).map(|found| begin + found) else { break };
+            let Some(found) = text[begin..].find(open).map(|found| begin + found) else {
+                break;
+            };
             let Ok((rest, name)) = reference(&text[found..], open, close) else {
                 begin = found + open.len();
                 continue;
             };
             if count >= EXPANSIONS_MAX || text.len() > TOKEN_OCTETS_MAX {
-                return Err(format!("environment variable '{name}' is expanded without end"));
+                return Err(format!(
+                    "environment variable '{name}' is expanded without end"
+                ));
             }
             let (value, rest) = (env(name).unwrap_or_default(), rest.to_owned());
             text.truncate(found);
@@ -145,14 +182,20 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<(String, u32, u32, bool)> {
-        let file = Arc::new(SourceFile { name: "Corefile".into(), text: text.into() });
+        let file = Arc::new(SourceFile {
+            name: "Corefile".into(),
+            text: text.into(),
+        });
         let env = |name: &str| match name {
             "X" => Some("value of x".to_owned()),
             "NESTED" => Some("<{$X}>".to_owned()),
             _ => None,
         };
         let tokens = lex(&file, None, &env).unwrap();
-        tokens.into_iter().map(|token| (token.text, token.at.line, token.at.column, token.line_start)).collect()
+        tokens
+            .into_iter()
+            .map(|token| (token.text, token.at.line, token.at.column, token.line_start))
+            .collect()
     }
 
     fn texts(text: &str) -> Vec<String> {
@@ -191,9 +234,15 @@ mod tests {
         ] {
             assert_eq!(texts(text), expected, "{text:?}");
         }
-        let file = Arc::new(SourceFile { name: "Corefile".into(), text: "\n {$LOOP}".into() });
+        let file = Arc::new(SourceFile {
+            name: "Corefile".into(),
+            text: "\n {$LOOP}".into(),
+        });
         let error = lex(&file, None, &|_| Some("x{$LOOP}".into())).unwrap_err();
-        assert_eq!((error.location().line, error.text()), (2, "environment variable 'LOOP' is expanded without end"));
+        assert_eq!(
+            (error.location().line, error.text()),
+            (2, "environment variable 'LOOP' is expanded without end")
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Occurrence<'a> {
     /// The words behind it.
     pub args: Vec<&'a Token>,
     /// The lines between its braces, if it has any.
-    pub block: Option<Vec<Line<'a>>>,
+    pub block: Option<Vec<Self>>,
 }
 
 /// An option inside braces: `name args… { lines }`.
@@ -29,18 +29,27 @@ impl<'a> Occurrence<'a> {
         let line = Self::line(name, &mut rest, 0)?;
         match rest.first() {
             None => Ok(line),
-            Some(token) => Err(token.error(format!("Unexpected token '{}', expecting end of line", token.text))),
+            Some(token) => Err(token.error(format!(
+                "Unexpected token '{}', expecting end of line",
+                token.text
+            ))),
         }
     }
 
     fn line(name: &'a Token, rest: &mut &'a [Token], depth: usize) -> Result<Self, ParseError> {
-        let mut line = Self { name, args: Vec::new(), block: None };
+        let mut line = Self {
+            name,
+            args: Vec::new(),
+            block: None,
+        };
         while let [token, behind @ ..] = *rest {
             if token.line_start {
                 break;
             }
             if token.is("}") {
-                return Err(token.error("Unexpected token '}', expecting argument").help("a closing brace stands on a line of its own"));
+                return Err(token
+                    .error("Unexpected token '}', expecting argument")
+                    .help("a closing brace stands on a line of its own"));
             }
             *rest = behind;
             if token.is("{") {
@@ -52,7 +61,11 @@ impl<'a> Occurrence<'a> {
         Ok(line)
     }
 
-    fn group(open: &'a Token, rest: &mut &'a [Token], depth: usize) -> Result<Vec<Self>, ParseError> {
+    fn group(
+        open: &'a Token,
+        rest: &mut &'a [Token],
+        depth: usize,
+    ) -> Result<Vec<Self>, ParseError> {
         if depth > DEPTH_MAX {
             return Err(open.error(format!("more than {DEPTH_MAX} groups inside one another")));
         }
@@ -67,30 +80,41 @@ impl<'a> Occurrence<'a> {
             }
             lines.push(Self::line(token, rest, depth)?);
         }
-        Err(open.error("Unexpected EOF").help("this brace is never closed"))
+        Err(open
+            .error("Unexpected EOF")
+            .help("this brace is never closed"))
     }
 
     /// The lines between the braces; none without braces.
-    pub fn lines(&self) -> &[Line<'a>] {
+    pub fn lines(&self) -> &[Self] {
         self.block.as_deref().unwrap_or_default()
     }
 
     /// CoreDNS's error for too many or too few arguments, at the last word that is there.
     pub fn argument_error(&self) -> ParseError {
         let last = self.args.last().unwrap_or(&self.name);
-        last.error(format!("Wrong argument count or unexpected line ending after '{}'", last.text))
+        last.error(format!(
+            "Wrong argument count or unexpected line ending after '{}'",
+            last.text
+        ))
     }
 
     /// Refuses arguments.
     pub fn no_args(&self) -> Result<(), ParseError> {
-        if self.args.is_empty() { Ok(()) } else { Err(self.argument_error()) }
+        if self.args.is_empty() {
+            Ok(())
+        } else {
+            Err(self.argument_error())
+        }
     }
 
     /// Refuses braces.
     pub fn no_block(&self) -> Result<(), ParseError> {
         match &self.block {
             None => Ok(()),
-            Some(_) => Err(self.name.error(format!("'{}' takes no options in braces", self.name.text))),
+            Some(_) => Err(self
+                .name
+                .error(format!("'{}' takes no options in braces", self.name.text))),
         }
     }
 
@@ -105,7 +129,11 @@ impl<'a> Occurrence<'a> {
 
     /// The arguments, if there are at least `min` and at most `max`.
     pub fn args_between(&self, min: usize, max: usize) -> Result<&[&'a Token], ParseError> {
-        if (min..=max).contains(&self.args.len()) { Ok(&self.args) } else { Err(self.argument_error()) }
+        if (min..=max).contains(&self.args.len()) {
+            Ok(&self.args)
+        } else {
+            Err(self.argument_error())
+        }
     }
 
     /// The arguments, if there are at least `min`.
@@ -116,7 +144,9 @@ impl<'a> Occurrence<'a> {
     /// The error for an option that the directive does not have; `known` are those it has.
     pub fn unknown_property(&self, known: &[&str]) -> ParseError {
         let name = &self.name.text;
-        self.name.error(format!("unknown property '{name}'")).maybe_help(suggest::replacement(name, known.iter().copied()))
+        self.name
+            .error(format!("unknown property '{name}'"))
+            .maybe_help(suggest::replacement(name, known.iter().copied()))
     }
 }
 
@@ -124,17 +154,26 @@ impl Token {
     /// A duration in Go's form, such as `30s`, `1m30s`, `500ms` or `0`; not negative.
     pub fn parse_duration(&self) -> Result<Duration, ParseError> {
         duration(&self.text).ok_or_else(|| {
-            let help = match self.text.bytes().all(|octet| octet.is_ascii_digit()) && !self.text.is_empty() {
+            let help = match self.text.bytes().all(|octet| octet.is_ascii_digit())
+                && !self.text.is_empty()
+            {
                 true => format!("a duration needs a unit, such as '{}s'", self.text),
-                false => "a duration is a number and a unit (ms, s, m, h), such as '30s' or '1m30s'".to_owned(),
+                false => {
+                    "a duration is a number and a unit (ms, s, m, h), such as '30s' or '1m30s'"
+                        .to_owned()
+                }
             };
-            self.error(format!("invalid duration '{}'", self.text)).help(help)
+            self.error(format!("invalid duration '{}'", self.text))
+                .help(help)
         })
     }
 
-    /// A number or anything else with a fixed form; `what` says what was expected, such as `a number`.
+    /// A number or anything else with a fixed form; `what` says what was expected, such as `a
+    /// number`.
     pub fn parse<T: std::str::FromStr>(&self, what: &str) -> Result<T, ParseError> {
-        self.text.parse().map_err(|_| self.error(format!("'{}' is not {what}", self.text)))
+        self.text
+            .parse()
+            .map_err(|_| self.error(format!("'{}' is not {what}", self.text)))
     }
 }
 
@@ -149,7 +188,9 @@ fn duration(text: &str) -> Option<Duration> {
     }
     while !rest.is_empty() {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let unit = rest[number..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |end| number + end);
+        let unit = rest[number..]
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .map_or(rest.len(), |end| number + end);
         let seconds = match &rest[number..unit] {
             "ns" => 1e-9,
             "us" | "µs" | "μs" => 1e-6,
@@ -173,7 +214,10 @@ mod tests {
     use std::sync::Arc;
 
     fn tokens(text: &str) -> Vec<Token> {
-        let file = Arc::new(SourceFile { name: "Corefile".into(), text: text.into() });
+        let file = Arc::new(SourceFile {
+            name: "Corefile".into(),
+            text: text.into(),
+        });
         crate::lex::lex(&file, None, &|_| None).unwrap()
     }
 
@@ -183,7 +227,10 @@ mod tests {
             text += &format!(" {}", arg.text);
         }
         if let Some(block) = &line.block {
-            text += &format!(" [{}]", block.iter().map(shown).collect::<Vec<_>>().join("; "));
+            text += &format!(
+                " [{}]",
+                block.iter().map(shown).collect::<Vec<_>>().join("; ")
+            );
         }
         text
     }
@@ -193,22 +240,46 @@ mod tests {
         for (text, expected) in [
             ("whoami", "whoami"),
             ("log . \"{common}\"", "log . {common}"),
-            ("hosts f {\n 10.0.0.1 a b\n ttl 5\n}", "hosts f [10.0.0.1 a b; ttl 5]"),
-            ("tls {\n acme a {\n  b c\n }\n d\n}", "tls [acme a [b c]; d]"),
+            (
+                "hosts f {\n 10.0.0.1 a b\n ttl 5\n}",
+                "hosts f [10.0.0.1 a b; ttl 5]",
+            ),
+            (
+                "tls {\n acme a {\n  b c\n }\n d\n}",
+                "tls [acme a [b c]; d]",
+            ),
             ("x {\n}", "x []"),
             ("x \"{\" \"}\"", "x { }"),
         ] {
             let tokens = tokens(text);
-            assert_eq!(shown(&Occurrence::read(&tokens[0], &tokens[1..]).unwrap()), expected);
+            assert_eq!(
+                shown(&Occurrence::read(&tokens[0], &tokens[1..]).unwrap()),
+                expected
+            );
         }
         for (text, error) in [
-            ("hosts {\n ttl 5 }\n}", "Unexpected token '}', expecting argument"),
-            ("hosts {\n {\n}\n}", "Unexpected token '{', expecting argument"),
+            (
+                "hosts {\n ttl 5 }\n}",
+                "Unexpected token '}', expecting argument",
+            ),
+            (
+                "hosts {\n {\n}\n}",
+                "Unexpected token '{', expecting argument",
+            ),
             ("hosts {\n ttl 5", "Unexpected EOF"),
-            ("hosts {\n} x", "Unexpected token 'x', expecting end of line"),
+            (
+                "hosts {\n} x",
+                "Unexpected token 'x', expecting end of line",
+            ),
         ] {
             let tokens = tokens(text);
-            assert_eq!(Occurrence::read(&tokens[0], &tokens[1..]).unwrap_err().text(), error, "{text}");
+            assert_eq!(
+                Occurrence::read(&tokens[0], &tokens[1..])
+                    .unwrap_err()
+                    .text(),
+                error,
+                "{text}"
+            );
         }
     }
 
@@ -230,7 +301,11 @@ mod tests {
             ("1.2.3s", None),
             ("9999999h", None),
         ] {
-            assert_eq!(duration(text).map(|d| d.as_millis()), milliseconds, "{text}");
+            assert_eq!(
+                duration(text).map(|d| d.as_millis()),
+                milliseconds,
+                "{text}"
+            );
         }
     }
 
@@ -238,9 +313,15 @@ mod tests {
     fn errors_name_the_word_and_a_way_out() {
         let all = tokens("ttl 5 10");
         let line = Occurrence::read(&all[0], &all[1..]).unwrap();
-        assert_eq!(line.one_arg().unwrap_err().text(), "Wrong argument count or unexpected line ending after '10'");
+        assert_eq!(
+            line.one_arg().unwrap_err().text(),
+            "Wrong argument count or unexpected line ending after '10'"
+        );
         let error = line.unknown_property(&["tttl", "reload"]).to_string();
-        assert!(error.contains("unknown property 'ttl'") && error.contains("did you mean 'tttl'?"), "{error}");
+        assert!(
+            error.contains("unknown property 'ttl'") && error.contains("did you mean 'tttl'?"),
+            "{error}"
+        );
         let error = all[1].parse_duration().unwrap_err().to_string();
         assert_eq!(
             error,

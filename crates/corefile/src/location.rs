@@ -13,7 +13,9 @@ pub struct SourceFile {
 impl SourceFile {
     /// The line with this number, counted from 1, without its end.
     pub fn line(&self, number: u32) -> Option<&str> {
-        self.text.lines().nth(usize::try_from(number).ok()?.checked_sub(1)?)
+        self.text
+            .lines()
+            .nth(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 }
 

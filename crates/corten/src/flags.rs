@@ -1,4 +1,5 @@
-//! The command line, with the rules of Go's `flag` package: `-x v`, `--x=v`, flags end at the first other word.
+//! The command line, with the rules of Go's `flag` package: `-x v`, `--x=v`, flags end at the first
+//! other word.
 use std::fmt;
 use std::path::PathBuf;
 
@@ -58,20 +59,30 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Flags, Fla
     let mut flags = Flags::default();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
-        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|flag| !flag.is_empty()) else {
+        let Some(flag) = word
+            .strip_prefix("--")
+            .or_else(|| word.strip_prefix('-'))
+            .filter(|flag| !flag.is_empty())
+        else {
             if word == "--" {
                 return extra(words.collect(), flags);
             }
             return extra(std::iter::once(word).chain(words).collect(), flags);
         };
-        let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
+        let (name, value) = flag
+            .split_once('=')
+            .map_or((flag, None), |(name, value)| (name, Some(value.to_owned())));
         let on = |value: Option<String>| match value.as_deref() {
             None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(FlagError::Bad(format!("invalid boolean value \"{other}\" for -{name}: parse error"))),
+            Some(other) => Err(FlagError::Bad(format!(
+                "invalid boolean value \"{other}\" for -{name}: parse error"
+            ))),
         };
         let mut text = |value: Option<String>| {
-            value.or_else(|| words.next()).ok_or_else(|| FlagError::Bad(format!("flag needs an argument: -{name}")))
+            value
+                .or_else(|| words.next())
+                .ok_or_else(|| FlagError::Bad(format!("flag needs an argument: -{name}")))
         };
         match name {
             "conf" => flags.conf = Some(text(value)?.into()),
@@ -81,14 +92,22 @@ pub(crate) fn read(words: impl IntoIterator<Item = String>) -> Result<Flags, Fla
             "quiet" => flags.quiet = on(value)?,
             "version" => flags.version = on(value)?,
             "h" | "help" => return Err(FlagError::Help),
-            _ => return Err(FlagError::Bad(format!("flag provided but not defined: -{name}"))),
+            _ => {
+                return Err(FlagError::Bad(format!(
+                    "flag provided but not defined: -{name}"
+                )));
+            }
         }
     }
     Ok(flags)
 }
 
 fn extra(words: Vec<String>, flags: Flags) -> Result<Flags, FlagError> {
-    if words.is_empty() { Ok(flags) } else { Err(FlagError::Extra(words)) }
+    if words.is_empty() {
+        Ok(flags)
+    } else {
+        Err(FlagError::Extra(words))
+    }
 }
 
 #[cfg(test)]
@@ -101,15 +120,44 @@ mod tests {
 
     #[test]
     fn flags_are_read_as_go_reads_them() {
-        let port = |port: &str| Flags { dns_port: Some(port.into()), ..Flags::default() };
+        let port = |port: &str| Flags {
+            dns_port: Some(port.into()),
+            ..Flags::default()
+        };
         assert_eq!(parse("-p 54 --dns.port=55"), Ok(port("55")));
-        assert_eq!(parse("-conf a -pidfile=b -quiet"), Ok(Flags { conf: Some("a".into()), pidfile: Some("b".into()), quiet: true, ..Flags::default() }));
-        assert_eq!(parse("-quiet=false -version"), Ok(Flags { version: true, ..Flags::default() }));
+        assert_eq!(
+            parse("-conf a -pidfile=b -quiet"),
+            Ok(Flags {
+                conf: Some("a".into()),
+                pidfile: Some("b".into()),
+                quiet: true,
+                ..Flags::default()
+            })
+        );
+        assert_eq!(
+            parse("-quiet=false -version"),
+            Ok(Flags {
+                version: true,
+                ..Flags::default()
+            })
+        );
         assert_eq!(parse("--"), Ok(Flags::default()));
-        assert_eq!(parse("-quiet a -b"), Err(FlagError::Extra(vec!["a".into(), "-b".into()])));
-        assert_eq!(parse("a b").unwrap_err().to_string(), "extra command line arguments: [a b]");
-        assert_eq!(parse("-nosuch").unwrap_err().to_string(), "flag provided but not defined: -nosuch");
-        assert_eq!(parse("-conf").unwrap_err().to_string(), "flag needs an argument: -conf");
+        assert_eq!(
+            parse("-quiet a -b"),
+            Err(FlagError::Extra(vec!["a".into(), "-b".into()]))
+        );
+        assert_eq!(
+            parse("a b").unwrap_err().to_string(),
+            "extra command line arguments: [a b]"
+        );
+        assert_eq!(
+            parse("-nosuch").unwrap_err().to_string(),
+            "flag provided but not defined: -nosuch"
+        );
+        assert_eq!(
+            parse("-conf").unwrap_err().to_string(),
+            "flag needs an argument: -conf"
+        );
         assert_eq!(parse("-h -nosuch"), Err(FlagError::Help));
     }
 }

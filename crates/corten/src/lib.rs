@@ -1,7 +1,8 @@
 //! A DNS server that reads Corefiles and looks after its own certificates.
 //!
-//! This crate puts the server and the plugins together: the ordered list of [`plugins`], the command line, the log.
-//! A program with other plugins is ten lines over [`Builder`]; `docs/plugins.md` shows one.
+//! This crate puts the server and the plugins together: the ordered list of [`plugins`], the
+//! command line, the log. A program with other plugins is ten lines over [`Builder`];
+//! `docs/plugins.md` shows one.
 mod flags;
 mod logging;
 pub mod plugins;
@@ -20,13 +21,16 @@ pub struct Builder {
 impl Builder {
     /// Begins with a list, usually [`plugins::STANDARD`]. Its order is the order of every chain.
     pub fn new(list: &[&'static Directive]) -> Self {
-        Self { directives: list.to_vec() }
+        Self {
+            directives: list.to_vec(),
+        }
     }
 
     /// Adds a plugin in front of another.
     ///
     /// # Panics
-    /// When `anchor` is not in the list, or a plugin of that name is there already: a mistake in the program.
+    /// When `anchor` is not in the list, or a plugin of that name is there already: a mistake in
+    /// the program.
     #[must_use]
     pub fn insert_before(self, anchor: &'static Directive, plugin: &'static Directive) -> Self {
         self.insert(anchor, plugin, 0)
@@ -48,10 +52,29 @@ impl Builder {
         self
     }
 
-    fn insert(mut self, anchor: &'static Directive, plugin: &'static Directive, behind: usize) -> Self {
-        assert!(self.directives.iter().all(|directive| directive.name != plugin.name), "plugin '{}' is listed twice", plugin.name);
-        let place = self.directives.iter().position(|directive| directive.name == anchor.name);
-        let place = place.unwrap_or_else(|| panic!("no plugin '{}' to insert '{}' beside", anchor.name, plugin.name));
+    fn insert(
+        mut self,
+        anchor: &'static Directive,
+        plugin: &'static Directive,
+        behind: usize,
+    ) -> Self {
+        assert!(
+            self.directives
+                .iter()
+                .all(|directive| directive.name != plugin.name),
+            "plugin '{}' is listed twice",
+            plugin.name
+        );
+        let place = self
+            .directives
+            .iter()
+            .position(|directive| directive.name == anchor.name);
+        let place = place.unwrap_or_else(|| {
+            panic!(
+                "no plugin '{}' to insert '{}' beside",
+                anchor.name, plugin.name
+            )
+        });
         self.directives.insert(place + behind, plugin);
         self
     }
@@ -66,19 +89,41 @@ impl Builder {
 mod tests {
     use super::*;
 
-    static FIRST: Directive = Directive { name: "first", setup: |_| Ok(()), readme: "" };
-    static LAST: Directive = Directive { name: "last", setup: |_| Ok(()), readme: "" };
-    static NEW: Directive = Directive { name: "new", setup: |_| Ok(()), readme: "" };
+    static FIRST: Directive = Directive {
+        name: "first",
+        setup: |_| Ok(()),
+        readme: "",
+    };
+    static LAST: Directive = Directive {
+        name: "last",
+        setup: |_| Ok(()),
+        readme: "",
+    };
+    static NEW: Directive = Directive {
+        name: "new",
+        setup: |_| Ok(()),
+        readme: "",
+    };
 
     fn names(builder: &Builder) -> Vec<&str> {
-        builder.directives.iter().map(|directive| directive.name).collect()
+        builder
+            .directives
+            .iter()
+            .map(|directive| directive.name)
+            .collect()
     }
 
     #[test]
     fn plugins_are_inserted_beside_others() {
         let list = Builder::new(&[&FIRST, &LAST]);
-        assert_eq!(names(&list.clone().insert_before(&LAST, &NEW)), ["first", "new", "last"]);
-        assert_eq!(names(&list.clone().insert_after(&LAST, &NEW)), ["first", "last", "new"]);
+        assert_eq!(
+            names(&list.clone().insert_before(&LAST, &NEW)),
+            ["first", "new", "last"]
+        );
+        assert_eq!(
+            names(&list.clone().insert_after(&LAST, &NEW)),
+            ["first", "last", "new"]
+        );
         assert_eq!(names(&list.without("first")), ["last"]);
     }
 }

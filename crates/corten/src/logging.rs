@@ -1,7 +1,7 @@
 //! Log lines on standard output, in CoreDNS's form: `[INFO] plugin/NAME: text`, no time.
 //!
-//! Lines leave the workers through a bounded queue that one thread writes out; when it is full lines are lost, never
-//! queries.
+//! Lines leave the workers through a bounded queue that one thread writes out; when it is full
+//! lines are lost, never queries.
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -22,11 +22,18 @@ const QUEUE_LINES_MAX: usize = 32_768;
 
 /// Installs the log for the whole process; the guard writes out what waits when it is dropped.
 pub(crate) fn install(process: &Arc<Process>) -> WorkerGuard {
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(QUEUE_LINES_MAX).lossy(true).thread_name("corten-log").finish(std::io::stdout());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(QUEUE_LINES_MAX)
+        .lossy(true)
+        .thread_name("corten-log")
+        .finish(std::io::stdout());
     let process = Arc::clone(process);
-    let filter = FilterFn::new(move |metadata| wanted(metadata, process.debug())).with_max_level_hint(LevelFilter::DEBUG);
-    let layer = layer::layer().with_writer(writer).event_format(Lines).with_filter(filter);
+    let filter = FilterFn::new(move |metadata| wanted(metadata, process.debug()))
+        .with_max_level_hint(LevelFilter::DEBUG);
+    let layer = layer::layer()
+        .with_writer(writer)
+        .event_format(Lines)
+        .with_filter(filter);
     // Only a program that has a log already gets an error here; then that one is used.
     let _ = tracing_subscriber::registry().with(layer).try_init();
     guard
@@ -46,7 +53,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let level = match *event.metadata().level() {
             Level::ERROR => "[ERROR] ",
             Level::WARN => "[WARNING] ",
@@ -57,7 +69,10 @@ where
         if event.metadata().target().starts_with("plugin/") {
             write!(writer, "{}: ", event.metadata().target())?;
         }
-        let mut text = Text { message: String::new(), fields: String::new() };
+        let mut text = Text {
+            message: String::new(),
+            fields: String::new(),
+        };
         event.record(&mut text);
         writeln!(writer, "{}{}", text.message, text.fields)
     }

@@ -1,10 +1,11 @@
 //! The plugins of the standard program.
 use corten_plugin::Directive;
 
-/// The order of this list is the order of every chain, and of set-up: CoreDNS's, for the plugins that are here.
+/// The order of this list is the order of every chain, and of set-up: CoreDNS's, for the plugins
+/// that are here.
 ///
-/// A plugin of a crate elsewhere is one line here and one in `Cargo.toml`. The compiler refuses a plugin that stands
-/// in the list twice.
+/// A plugin of a crate elsewhere is one line here and one in `Cargo.toml`. The compiler refuses a
+/// plugin that stands in the list twice.
 pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     #[cfg(feature = "root")]
     corten_root::PLUGIN,
@@ -26,8 +27,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_any::PLUGIN,
     #[cfg(feature = "chaos")]
     corten_chaos::PLUGIN,
-    // Right above everything that answers from data, so that challenge answers can be signed once a plugin for
-    // that stands above.
+    // Right above everything that answers from data, so that challenge answers can be signed once a
+    // plugin for that stands above.
     #[cfg(feature = "tls")]
     corten_tls::PLUGIN,
     #[cfg(feature = "hosts")]

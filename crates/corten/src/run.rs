@@ -42,10 +42,14 @@ pub(crate) fn main(directives: Vec<&'static Directive>) -> ExitCode {
         say(&names(&directives));
         return ExitCode::SUCCESS;
     }
-    // One provider of cryptography for the whole process; the second call of an embedding program changes nothing.
+    // One provider of cryptography for the whole process; the second call of an embedding program
+    // changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     corten_server::install_panic_hook();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("runtime: {error}"));
@@ -67,9 +71,18 @@ pub(crate) fn main(directives: Vec<&'static Directive>) -> ExitCode {
     }
 }
 
-async fn serve(directives: Vec<&'static Directive>, flags: &Flags, process: Arc<Process>) -> Result<ExitCode, StartError> {
-    let mut signals = Signals::new().map_err(|error| StartError::new(format!("signals: {error}")))?;
-    let settings = Settings { directives, source: source(flags)?, dns_port: dns_port(flags)? };
+async fn serve(
+    directives: Vec<&'static Directive>,
+    flags: &Flags,
+    process: Arc<Process>,
+) -> Result<ExitCode, StartError> {
+    let mut signals =
+        Signals::new().map_err(|error| StartError::new(format!("signals: {error}")))?;
+    let settings = Settings {
+        directives,
+        source: source(flags)?,
+        dns_port: dns_port(flags)?,
+    };
     let server = Server::start(settings, process).await?;
     for warning in server.warnings() {
         tracing::warn!("{warning}");
@@ -77,10 +90,10 @@ async fn serve(directives: Vec<&'static Directive>, flags: &Flags, process: Arc<
     if !flags.quiet {
         say(&format!("{}\n{}", server.banner().join("\n"), version()));
     }
-    if let Some(path) = &flags.pidfile {
-        if let Err(error) = fs::write(path, format!("{}\n", std::process::id())) {
-            tracing::error!("pid file {}: {error}", path.display());
-        }
+    if let Some(path) = &flags.pidfile
+        && let Err(error) = fs::write(path, format!("{}\n", std::process::id()))
+    {
+        tracing::error!("pid file {}: {error}", path.display());
     }
     let code = signals.run(&server).await;
     if let Some(path) = &flags.pidfile {
@@ -99,18 +112,30 @@ fn source(flags: &Flags) -> Result<Source, StartError> {
                 let read = io::stdin().take(STDIN_OCTETS_MAX).read_to_string(&mut text);
                 read.map_err(|error| StartError::new(format!("/dev/stdin: {error}")))?;
             }
-            Ok(Source::Text { name: "/dev/stdin".into(), text })
+            Ok(Source::Text {
+                name: "/dev/stdin".into(),
+                text,
+            })
         }
         Some(conf) => Ok(Source::File(conf.clone())),
         None if Path::new("Corefile").exists() => Ok(Source::File(PathBuf::from("Corefile"))),
-        None => Ok(Source::Text { name: "built-in configuration".into(), text: BUILT_IN.into() }),
+        None => Ok(Source::Text {
+            name: "built-in configuration".into(),
+            text: BUILT_IN.into(),
+        }),
     }
 }
 
 fn dns_port(flags: &Flags) -> Result<u16, StartError> {
-    let Some(port) = &flags.dns_port else { return Ok(DNS_PORT) };
+    let Some(port) = &flags.dns_port else {
+        return Ok(DNS_PORT);
+    };
     let number = port.parse().ok().filter(|port| *port != 0);
-    number.ok_or_else(|| StartError::new(format!("-dns.port: '{port}' is not a port between 1 and 65535")))
+    number.ok_or_else(|| {
+        StartError::new(format!(
+            "-dns.port: '{port}' is not a port between 1 and 65535"
+        ))
+    })
 }
 
 /// The signals that the program obeys.
@@ -183,13 +208,23 @@ fn version() -> String {
         "aarch64" => "arm64",
         other => other,
     };
-    let (os, compiler, commit) = (std::env::consts::OS, env!("CORTEN_COMPILER"), env!("CORTEN_COMMIT"));
-    format!("Corten-{}\n{os}/{architecture}, {compiler}, {commit}", env!("CARGO_PKG_VERSION"))
+    let (os, compiler, commit) = (
+        std::env::consts::OS,
+        env!("CORTEN_COMPILER"),
+        env!("CORTEN_COMMIT"),
+    );
+    format!(
+        "Corten-{}\n{os}/{architecture}, {compiler}, {commit}",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// Names of the plugins, one a line, sorted.
 fn names(directives: &[&'static Directive]) -> String {
-    let mut names: Vec<_> = directives.iter().map(|directive| format!("dns.{}", directive.name)).collect();
+    let mut names: Vec<_> = directives
+        .iter()
+        .map(|directive| format!("dns.{}", directive.name))
+        .collect();
     names.sort();
     names.push(String::new());
     names.join("\n")

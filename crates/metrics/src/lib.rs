@@ -1,8 +1,9 @@
 //! Counters and gauges with CoreDNS's names, and their exposition as text.
 //!
-//! The registry belongs to the process, so that numbers survive a reload: whoever asks again for the same name and
-//! labels gets the same handle. Counters are split over cells of their own cache lines, one for a worker, so that
-//! counting a query never waits for another core; reading adds the cells up.
+//! The registry belongs to the process, so that numbers survive a reload: whoever asks again for
+//! the same name and labels gets the same handle. Counters are split over cells of their own cache
+//! lines, one for a worker, so that counting a query never waits for another core; reading adds the
+//! cells up.
 //!
 //! Not here: HTTP. Label values come from the configuration, never from a query.
 use std::collections::BTreeMap;
@@ -91,7 +92,12 @@ impl Registry {
     ///
     /// # Panics
     /// When the name belongs to a gauge: a mistake in the program.
-    pub fn counter(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+    pub fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Counter {
         match self.handle(name, help, labels, || Handle::Counter(Counter::default())) {
             Handle::Counter(counter) => counter,
             Handle::Gauge(_) => panic!("{name} is a gauge"),
@@ -102,24 +108,44 @@ impl Registry {
     ///
     /// # Panics
     /// When the name belongs to a counter: a mistake in the program.
-    pub fn gauge(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
+    pub fn gauge(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Gauge {
         match self.handle(name, help, labels, || Handle::Gauge(Gauge::default())) {
             Handle::Gauge(gauge) => gauge,
             Handle::Counter(_) => panic!("{name} is a counter"),
         }
     }
 
-    fn handle(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], make: fn() -> Handle) -> Handle {
+    fn handle(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        make: fn() -> Handle,
+    ) -> Handle {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let family = families.entry(name).or_insert_with(|| Family { help, samples: BTreeMap::new() });
-        let labels = labels.iter().map(|(label, value)| (*label, (*value).to_owned())).collect();
+        let family = families.entry(name).or_insert_with(|| Family {
+            help,
+            samples: BTreeMap::new(),
+        });
+        let labels = labels
+            .iter()
+            .map(|(label, value)| (*label, (*value).to_owned()))
+            .collect();
         family.samples.entry(labels).or_insert_with(make).clone()
     }
 
     /// Forgets one sample, such as that of a file which is no longer served.
     pub fn remove(&self, name: &'static str, labels: &[(&'static str, &str)]) {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let labels: Labels = labels.iter().map(|(label, value)| (*label, (*value).to_owned())).collect();
+        let labels: Labels = labels
+            .iter()
+            .map(|(label, value)| (*label, (*value).to_owned()))
+            .collect();
         if let Some(family) = families.get_mut(name) {
             family.samples.remove(&labels);
         }
@@ -138,8 +164,15 @@ impl Registry {
             for (labels, handle) in &family.samples {
                 text.push_str(name);
                 for (index, (label, value)) in labels.iter().enumerate() {
-                    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                    let _ = write!(text, "{}{label}=\"{value}\"", if index == 0 { '{' } else { ',' });
+                    let value = value
+                        .replace('\\', "\\\\")
+                        .replace('"', "\\\"")
+                        .replace('\n', "\\n");
+                    let _ = write!(
+                        text,
+                        "{}{label}=\"{value}\"",
+                        if index == 0 { '{' } else { ',' }
+                    );
                 }
                 text.push_str(if labels.is_empty() { " " } else { "} " });
                 let _ = match handle {
@@ -159,9 +192,15 @@ mod tests {
     #[test]
     fn the_same_name_and_labels_are_the_same_number() {
         let registry = Registry::default();
-        registry.counter("corten_tests_total", "Tests.", &[("kind", "unit")]).add(2);
-        registry.counter("corten_tests_total", "Tests.", &[("kind", "unit")]).increment();
-        registry.counter("corten_tests_total", "Tests.", &[("kind", "a\"b\\")]).increment();
+        registry
+            .counter("corten_tests_total", "Tests.", &[("kind", "unit")])
+            .add(2);
+        registry
+            .counter("corten_tests_total", "Tests.", &[("kind", "unit")])
+            .increment();
+        registry
+            .counter("corten_tests_total", "Tests.", &[("kind", "a\"b\\")])
+            .increment();
         registry.gauge("corten_entries", "Entries.", &[]).set(-4);
         assert_eq!(
             registry.expose(),

@@ -13,6 +13,11 @@ pub struct Chain {
     any_class: u64,
 }
 
+/// More links than a chain can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a chain has {0} plugins; {max} is the most", max = Chain::LINKS_MAX)]
+pub struct TooLong(usize);
+
 /// How far the synchronous run came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -37,17 +42,21 @@ impl Chain {
     /// How often plugins may ask for [`Flow::Again`] in one exchange.
     pub const ROUNDS_MAX: u8 = 16;
 
-    /// Builds a chain, or gives the links back when there are too many.
-    pub fn new(links: Vec<Arc<dyn Plugin>>) -> Result<Arc<Self>, Vec<Arc<dyn Plugin>>> {
+    /// Builds a chain of at most [`Self::LINKS_MAX`] links.
+    pub fn new(links: Vec<Arc<dyn Plugin>>) -> Result<Arc<Self>, TooLong> {
         if links.len() > Self::LINKS_MAX {
-            return Err(links);
+            return Err(TooLong(links.len()));
         }
         let (mut response_only, mut any_class) = (0, 0);
         for (at, link) in links.iter().enumerate() {
             response_only |= u64::from(link.interest() == Interest::Response) << at;
             any_class |= u64::from(link.any_class()) << at;
         }
-        Ok(Arc::new(Self { links: links.into(), response_only, any_class }))
+        Ok(Arc::new(Self {
+            links: links.into(),
+            response_only,
+            any_class,
+        }))
     }
 
     /// The links, first to last.
@@ -71,8 +80,13 @@ impl Chain {
             let at = ex.afterwards.trailing_zeros() as u8;
             ex.afterwards &= ex.afterwards - 1;
             ex.cursor = at;
-            let next = Next { chain: self, at: at + 1 };
-            let _ = self.links[usize::from(at)].wait(ex, next, Phase::Sent).await;
+            let next = Next {
+                chain: self,
+                at: at + 1,
+            };
+            let _ = self.links[usize::from(at)]
+                .wait(ex, next, Phase::Sent)
+                .await;
         }
     }
 
@@ -98,9 +112,13 @@ impl Chain {
             let _ = ex.answer(Rcode::REFUSED);
             return self.back(ex, floor);
         }
-        // CoreDNS's words (plugin.NextOrFailure): people match them with `errors { consolidate … }`.
+        // CoreDNS's words (plugin.NextOrFailure): people match them with `errors { consolidate …
+        // }`.
         let last = self.links.last().map_or("server", |link| link.name());
-        let _ = ex.fail(Rcode::SERVFAIL, format!("plugin/{last}: no next plugin found"));
+        let _ = ex.fail(
+            Rcode::SERVFAIL,
+            format!("plugin/{last}: no next plugin found"),
+        );
         self.back(ex, floor)
     }
 
@@ -112,7 +130,10 @@ impl Chain {
             Flow::Respond if ex.reply.is_started() => ex.dropped = false,
             _ => {
                 let name = self.links[usize::from(at)].name();
-                let _ = ex.fail(Rcode::SERVFAIL, format!("plugin/{name}: {end:?} without a reply"));
+                let _ = ex.fail(
+                    Rcode::SERVFAIL,
+                    format!("plugin/{name}: {end:?} without a reply"),
+                );
             }
         }
         self.back(ex, floor)
@@ -128,13 +149,20 @@ impl Chain {
                 Flow::Again if ex.rounds < Self::ROUNDS_MAX => return self.again(ex, at, floor),
                 Flow::Again => {
                     let name = self.links[usize::from(at)].name();
-                    let _ = ex.fail(Rcode::SERVFAIL, format!("plugin/{name}: asks again without end"));
+                    let _ = ex.fail(
+                        Rcode::SERVFAIL,
+                        format!("plugin/{name}: asks again without end"),
+                    );
                 }
                 Flow::Drop => ex.dropped = true,
                 Flow::Respond | Flow::Pass | Flow::Watch => (),
             }
         }
-        Progress::Done(if ex.dropped { Flow::Drop } else { Flow::Respond })
+        Progress::Done(if ex.dropped {
+            Flow::Drop
+        } else {
+            Flow::Respond
+        })
     }
 
     fn again(&self, ex: &mut Exchange, at: u8, floor: u8) -> Progress {
@@ -151,7 +179,10 @@ impl Chain {
                 Progress::Waits(at, phase) => (at, phase),
             };
             ex.cursor = at;
-            let next = Next { chain: self, at: at + 1 };
+            let next = Next {
+                chain: self,
+                at: at + 1,
+            };
             let flow = self.links[usize::from(at)].wait(ex, next, phase).await;
             step = match (phase, flow) {
                 (Phase::Query, Flow::Pass) => self.down(ex, at + 1, floor),
@@ -159,7 +190,9 @@ impl Chain {
                     ex.watchers |= 1 << at;
                     self.down(ex, at + 1, floor)
                 }
-                (Phase::Response, Flow::Again) if ex.rounds < Self::ROUNDS_MAX => self.again(ex, at, floor),
+                (Phase::Response, Flow::Again) if ex.rounds < Self::ROUNDS_MAX => {
+                    self.again(ex, at, floor)
+                }
                 (Phase::Response, end) => {
                     ex.dropped |= end == Flow::Drop;
                     self.back(ex, floor)
@@ -172,14 +205,20 @@ impl Chain {
 
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.links.iter().map(|link| link.name())).finish()
+        f.debug_list()
+            .entries(self.links.iter().map(|link| link.name()))
+            .finish()
     }
 }
 
 impl<'a> Next<'a> {
     /// Runs the plugins below on the same exchange, their way back included.
     pub async fn run(self, ex: &mut Exchange) -> Flow {
-        let mut run = Below { cursor: ex.cursor, finished: false, ex };
+        let mut run = Below {
+            cursor: ex.cursor,
+            finished: false,
+            ex,
+        };
         let first = self.chain.down(run.ex, self.at, self.at);
         // Boxed, because a plugin's `wait` may run a chain that runs its `wait` again.
         let end = Box::pin(self.chain.settle(run.ex, self.at, first)).await;
@@ -196,7 +235,10 @@ impl<'a> Next<'a> {
 
     /// A handle that may outlive the exchange, for work in the background.
     pub fn detach(self) -> Detached {
-        Detached { chain: Arc::clone(self.chain), at: self.at }
+        Detached {
+            chain: Arc::clone(self.chain),
+            at: self.at,
+        }
     }
 }
 
@@ -216,11 +258,17 @@ pub struct Detached {
 impl Detached {
     /// Asks a question in the name of `like`'s client.
     pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
-        Next { chain: &self.chain, at: self.at }.ask(question, like).await
+        Next {
+            chain: &self.chain,
+            at: self.at,
+        }
+        .ask(question, like)
+        .await
     }
 }
 
-/// Gives the exchange back as its owner left it, also when the run below is abandoned (a timeout drops the future).
+/// Gives the exchange back as its owner left it, also when the run below is abandoned (a timeout
+/// drops the future).
 struct Below<'a> {
     ex: &'a mut Exchange,
     cursor: u8,

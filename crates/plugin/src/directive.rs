@@ -16,16 +16,25 @@ pub struct Directive {
 ///
 /// ```
 /// # use corten_plugin::{Directive, plugins};
-/// # mod first { pub static PLUGIN: super::Directive = super::Directive { name: "first", setup: |_| Ok(()), readme: "" }; }
-/// # mod second { pub static PLUGIN: super::Directive = super::Directive { name: "second", setup: |_| Ok(()), readme: "" }; }
-/// static LIST: &[&Directive] = plugins![first::PLUGIN, second::PLUGIN];
+/// # mod first {
+/// #     pub static PLUGIN: corten_plugin::Directive =
+/// #         corten_plugin::Directive { name: "first", setup: |_| Ok(()), readme: "" };
+/// # }
+/// # mod second {
+/// #     pub static PLUGIN: corten_plugin::Directive =
+/// #         corten_plugin::Directive { name: "second", setup: |_| Ok(()), readme: "" };
+/// # }
+/// const LIST: &[&Directive] = plugins![first::PLUGIN, second::PLUGIN];
 /// assert_eq!(LIST[1].name, "second");
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// # use corten_plugin::{Directive, plugins};
-/// # mod first { pub static PLUGIN: super::Directive = super::Directive { name: "first", setup: |_| Ok(()), readme: "" }; }
-/// static LIST: &[&Directive] = plugins![first::PLUGIN, first::PLUGIN];
+/// # mod first {
+/// #     pub static PLUGIN: corten_plugin::Directive =
+/// #         corten_plugin::Directive { name: "first", setup: |_| Ok(()), readme: "" };
+/// # }
+/// const LIST: &[&Directive] = plugins![first::PLUGIN, first::PLUGIN];
 /// ```
 #[macro_export]
 macro_rules! plugins {
@@ -44,7 +53,10 @@ pub const fn checked(list: &'static [&'static Directive]) -> &'static [&'static 
     while one < list.len() {
         let mut other = one + 1;
         while other < list.len() {
-            assert!(!same(list[one].name.as_bytes(), list[other].name.as_bytes()), "a plugin is listed twice");
+            assert!(
+                !same(list[one].name.as_bytes(), list[other].name.as_bytes()),
+                "a plugin is listed twice"
+            );
             other += 1;
         }
         one += 1;

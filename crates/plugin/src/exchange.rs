@@ -34,7 +34,8 @@ impl Transport {
 
 /// One query on its way down a chain, and its reply on the way back.
 ///
-/// Belongs to a worker and is used for one query after the other; a link that waits takes it along into its task.
+/// Belongs to a worker and is used for one query after the other; a link that waits takes it along
+/// into its task.
 pub struct Exchange {
     /// The query; plugins may change its question and must put it back.
     pub query: Query,
@@ -128,8 +129,16 @@ impl Exchange {
     /// Takes this plugin's note.
     pub fn kept<T: 'static>(&mut self) -> Option<T> {
         let cursor = self.cursor;
-        let at = self.notes.iter().position(|(owner, note)| *owner == cursor && note.is::<T>())?;
-        self.notes.swap_remove(at).1.downcast().ok().map(|note| *note)
+        let at = self
+            .notes
+            .iter()
+            .position(|(owner, note)| *owner == cursor && note.is::<T>())?;
+        self.notes
+            .swap_remove(at)
+            .1
+            .downcast()
+            .ok()
+            .map(|note| *note)
     }
 
     /// Asks for a call of `wait` with [`crate::Phase::Sent`].
@@ -159,13 +168,20 @@ impl Exchange {
         self.dropped = false;
     }
 
-    /// Makes the exchange ready for the next query; keeps its memory. The query is left to the next reading.
+    /// Makes the exchange ready for the next query; keeps its memory. The query is left to the next
+    /// reading.
     pub fn recycle(&mut self) {
         self.reply.clear();
         self.failure = None;
         self.notes.clear();
         self.dropped = false;
-        (self.cursor, self.watchers, self.afterwards, self.answered_by, self.rounds) = (0, 0, 0, None, 0);
+        (
+            self.cursor,
+            self.watchers,
+            self.afterwards,
+            self.answered_by,
+            self.rounds,
+        ) = (0, 0, 0, None, 0);
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a plugin crate depends on.
 //!
-//! A plugin is one link of a server block's chain. A query goes down the chain until a link answers, and the reply
-//! goes back up past every link that asked to see it. Both ways are synchronous and run on the worker that received
-//! the query; only a link that must wait for the network or a timer gets a task ([`Flow::Wait`]).
+//! A plugin is one link of a server block's chain. A query goes down the chain until a link
+//! answers, and the reply goes back up past every link that asked to see it. Both ways are
+//! synchronous and run on the worker that received the query; only a link that must wait for the
+//! network or a timer gets a task ([`Flow::Wait`]).
 //!
 //! Start with [`Plugin`], then [`Directive`] and [`Setup`]; `docs/plugins.md` is the walk-through.
 mod chain;
@@ -15,7 +16,7 @@ mod tls;
 mod zones;
 
 pub use async_trait::async_trait;
-pub use chain::{Chain, Detached, Next, Progress};
+pub use chain::{Chain, Detached, Next, Progress, TooLong};
 pub use corten_corefile as corefile;
 pub use corten_metrics as metrics;
 pub use corten_wire as wire;

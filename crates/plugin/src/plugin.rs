@@ -15,7 +15,8 @@ pub enum Flow {
     Watch,
     /// `ex.reply` is made; start the way back.
     Respond,
-    /// From `on_response` only: forget the reply and run the links below me again (with the question I changed).
+    /// From `on_response` only: forget the reply and run the links below me again (with the
+    /// question I changed).
     Again,
     /// Send nothing.
     Drop,
@@ -72,8 +73,8 @@ pub trait Plugin: Any + Send + Sync {
         Interest::Query
     }
 
-    /// Whether queries of classes other than IN are for this plugin, too. The others are skipped for them: their data
-    /// is of class IN, and a record of another class would be another record.
+    /// Whether queries of classes other than IN are for this plugin, too. The others are skipped
+    /// for them: their data is of class IN, and a record of another class would be another record.
     fn any_class(&self) -> bool {
         false
     }
@@ -96,8 +97,9 @@ pub trait Plugin: Any + Send + Sync {
         Flow::Drop
     }
 
-    /// Runs after every listener is bound and before the first query of this generation; the only place that may
-    /// spawn. What it spawned must end in `stop`, which is also called when a later plugin fails to start.
+    /// Runs after every listener is bound and before the first query of this generation; the only
+    /// place that may spawn. What it spawned must end in `stop`, which is also called when a later
+    /// plugin fails to start.
     async fn start(&self, context: &Context) -> Result<(), BoxError> {
         let _ = context;
         Ok(())

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
 
-/// Services that live as long as the process, by type; certificates, for one, must not be lost in a reload.
+/// Services that live as long as the process, by type; certificates, for one, must not be lost in a
+/// reload.
 #[derive(Default)]
 pub struct Process {
     services: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -24,14 +25,16 @@ pub trait Reload: Send + Sync {
     /// The configuration that is being served.
     fn running(&self) -> Running;
 
-    /// Builds everything anew and swaps it in. When that fails the old configuration goes on and the error says why.
+    /// Builds everything anew and swaps it in. When that fails the old configuration goes on and
+    /// the error says why.
     async fn reload(&self) -> Result<(), ReloadError>;
 }
 
 /// A configuration as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// Every token with its line, imports included, in a form that is only good for comparing and hashing.
+    /// Every token with its line, imports included, in a form that is only good for comparing and
+    /// hashing.
     pub fingerprint: Arc<str>,
 }
 
@@ -44,9 +47,13 @@ impl Process {
     /// The service of this type, made by the first who asks.
     pub fn service<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let service = services.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make()));
+        let service = services
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::new(make()));
         // Stored under its own type, so the downcast holds.
-        Arc::clone(service).downcast().expect("a service is stored under its own type")
+        Arc::clone(service)
+            .downcast()
+            .expect("a service is stored under its own type")
     }
 
     /// What starts a reload; nothing before the server runs.
@@ -72,6 +79,8 @@ impl Process {
 
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process").field("debug", &self.debug()).finish_non_exhaustive()
+        f.debug_struct("Process")
+            .field("debug", &self.debug())
+            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use corten_corefile::{Directive as Lines, Location, Occurrence, ParseError, Token, Transport, parse_zone_or_cidr};
+use corten_corefile::{
+    Directive as Lines, Location, Occurrence, ParseError, Token, Transport, parse_zone_or_cidr,
+};
 use corten_wire::Name;
 
 use crate::{Fallthrough, Plugin, Process, Running, TlsIdentity, Zones};
@@ -45,7 +47,8 @@ pub struct Setup<'a> {
     pub directive: &'static str,
     /// The block it stands in.
     pub block: &'a Block,
-    /// Settings shared by the block's directives; those of directives further up in the list are complete.
+    /// Settings shared by the block's directives; those of directives further up in the list are
+    /// complete.
     pub options: &'a mut ServerOptions,
     /// What outlives this configuration.
     pub process: &'a Arc<Process>,
@@ -70,7 +73,12 @@ pub struct Parts<'a> {
 impl Setup<'_> {
     /// Every occurrence of the directive in this block, in file order.
     pub fn occurrences(&self) -> Result<Vec<Occurrence<'_>>, SetupError> {
-        Ok(self.parts.lines.iter().map(Lines::occurrence).collect::<Result<_, ParseError>>()?)
+        Ok(self
+            .parts
+            .lines
+            .iter()
+            .map(Lines::occurrence)
+            .collect::<Result<_, ParseError>>()?)
     }
 
     /// The occurrence of a directive that may stand in a block only once.
@@ -78,9 +86,10 @@ impl Setup<'_> {
         match self.parts.lines {
             [only] => Ok(only.occurrence()?),
             [] => Err(SetupError::new("the directive is not there")),
-            [_, second, ..] => {
-                Err(SetupError::new("this plugin can only be used once per Server Block").at(&second.name.at))
-            }
+            [_, second, ..] => Err(SetupError::new(
+                "this plugin can only be used once per Server Block",
+            )
+            .at(&second.name.at)),
         }
     }
 
@@ -94,15 +103,20 @@ impl Setup<'_> {
         self.parts.made.push(plugin);
     }
 
-    /// Adds a link to the chain of **every** block, and to what answers where no block does, at the directive's
-    /// place. For answers that the whole process owes, such as ACME challenges. The same link counts once.
+    /// Adds a link to the chain of **every** block, and to what answers where no block does, at the
+    /// directive's place. For answers that the whole process owes, such as ACME challenges. The
+    /// same link counts once.
     pub fn push_everywhere(&mut self, plugin: Arc<dyn Plugin>) {
         self.parts.everywhere.push(plugin);
     }
 
-    /// The same directive's plugin in the running generation of this block, to take state over on reload.
+    /// The same directive's plugin in the running generation of this block, to take state over on
+    /// reload.
     pub fn predecessor<P: Plugin>(&self) -> Option<&P> {
-        self.parts.before.iter().find_map(|plugin| (&**plugin as &dyn Any).downcast_ref())
+        self.parts
+            .before
+            .iter()
+            .find_map(|plugin| (&**plugin as &dyn Any).downcast_ref())
     }
 
     /// Offers a service to the other plugins of the block, by type.
@@ -118,7 +132,8 @@ impl Setup<'_> {
         }
     }
 
-    /// Zones from arguments; the block's own when there are none. A CIDR stands for its reverse zones.
+    /// Zones from arguments; the block's own when there are none. A CIDR stands for its reverse
+    /// zones.
     pub fn zones(&self, arguments: &[&Token]) -> Result<Zones, SetupError> {
         if arguments.is_empty() {
             return Ok(Zones::new(self.block.zones.clone()));
@@ -137,15 +152,23 @@ impl Setup<'_> {
 
 impl fmt::Debug for Setup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup").field("directive", &self.directive).field("block", &self.block).finish_non_exhaustive()
+        f.debug_struct("Setup")
+            .field("directive", &self.directive)
+            .field("block", &self.block)
+            .finish_non_exhaustive()
     }
 }
 
 fn zone_names(arguments: &[&Token]) -> Result<Vec<Name>, SetupError> {
     let mut names = Vec::new();
     for token in arguments {
-        for zone in parse_zone_or_cidr(&token.text).map_err(|error| token.error(error.to_string()))? {
-            names.push(zone.parse().map_err(|error| token.error(format!("zone '{zone}': {error}")))?);
+        for zone in
+            parse_zone_or_cidr(&token.text).map_err(|error| token.error(error.to_string()))?
+        {
+            names.push(
+                zone.parse()
+                    .map_err(|error| token.error(format!("zone '{zone}': {error}")))?,
+            );
         }
     }
     Ok(names)
@@ -170,12 +193,19 @@ pub struct Peers(HashMap<TypeId, Vec<Box<dyn Any + Send + Sync>>>);
 
 impl Peers {
     fn add<S: ?Sized + Send + Sync + 'static>(&mut self, service: Arc<S>) {
-        self.0.entry(TypeId::of::<S>()).or_default().push(Box::new(service));
+        self.0
+            .entry(TypeId::of::<S>())
+            .or_default()
+            .push(Box::new(service));
     }
 
     /// Every offer of type `S`, in chain order.
     pub fn all<S: ?Sized + Send + Sync + 'static>(&self) -> impl Iterator<Item = &Arc<S>> {
-        self.0.get(&TypeId::of::<S>()).into_iter().flatten().filter_map(|offer| offer.downcast_ref())
+        self.0
+            .get(&TypeId::of::<S>())
+            .into_iter()
+            .flatten()
+            .filter_map(|offer| offer.downcast_ref())
     }
 }
 
@@ -205,18 +235,26 @@ pub enum SetupError {
 impl SetupError {
     /// A mistake without a place.
     pub fn new(what: impl Into<String>) -> Self {
-        Self::Value { what: what.into(), at: None }
+        Self::Value {
+            what: what.into(),
+            at: None,
+        }
     }
 
     /// The same mistake with its place.
     pub fn at(self, location: &Location) -> Self {
         match self {
-            Self::Value { what, .. } => Self::Value { what, at: Some(Box::new(location.clone())) },
+            Self::Value { what, .. } => Self::Value {
+                what,
+                at: Some(Box::new(location.clone())),
+            },
             parse => parse,
         }
     }
 }
 
 fn place(at: &Option<Box<Location>>) -> String {
-    at.as_ref().map(|at| format!("{}:{} - ", at.file, at.line)).unwrap_or_default()
+    at.as_ref()
+        .map(|at| format!("{}:{} - ", at.file, at.line))
+        .unwrap_or_default()
 }

@@ -13,25 +13,40 @@ fn said(ex: &Exchange) -> String {
     match (ex.reply.is_started(), ex.reply.records()) {
         (false, _) => "nothing".into(),
         (true, []) => ex.reply.rcode.to_string(),
-        (true, [one, ..]) => {
-            String::from_utf8_lossy(&ex.reply.octets()[usize::from(one.rdata) + 1..usize::from(one.end)]).into_owned()
-        }
+        (true, [one, ..]) => String::from_utf8_lossy(
+            &ex.reply.octets()[usize::from(one.rdata) + 1..usize::from(one.end)],
+        )
+        .into_owned(),
     }
 }
 
 fn say(ex: &mut Exchange, text: &str) -> Flow {
     ex.start(Rcode::NOERROR);
-    ex.reply.push(Section::Answer, Owner::Question, RecordType::TXT, 0, |rdata| rdata.string(text.as_bytes()));
+    ex.reply.push(
+        Section::Answer,
+        Owner::Question,
+        RecordType::TXT,
+        0,
+        |rdata| rdata.string(text.as_bytes()),
+    );
     Flow::Respond
 }
 
 fn question(name: &str, rtype: RecordType) -> Question {
-    Question { name: name.parse().unwrap(), rtype, class: Class::IN }
+    Question {
+        name: name.parse().unwrap(),
+        rtype,
+        class: Class::IN,
+    }
 }
 
 fn q(name: &str, rtype: RecordType) -> Exchange {
     let mut ex = Exchange::new();
-    assert_eq!(ex.query.read(Query::ask(7, &question(name, rtype)).octets()), Gate::Pass);
+    assert_eq!(
+        ex.query
+            .read(Query::ask(7, &question(name, rtype)).octets()),
+        Gate::Pass
+    );
     ex
 }
 
@@ -62,7 +77,13 @@ impl Plugin for Log {
         Interest::Response
     }
     fn on_response(&self, ex: &mut Exchange) -> Flow {
-        let line = format!("{} {} by {:?} failed {}", ex.query.question.name, said(ex), ex.answered_by(), ex.failure().is_some());
+        let line = format!(
+            "{} {} by {:?} failed {}",
+            ex.query.question.name,
+            said(ex),
+            ex.answered_by(),
+            ex.failure().is_some()
+        );
         self.0.lock().unwrap().push(line);
         Flow::Respond
     }
@@ -98,7 +119,11 @@ impl Plugin for Dns64 {
         "dns64"
     }
     fn on_query(&self, ex: &mut Exchange) -> Flow {
-        if ex.query.question.rtype == RecordType::AAAA { Flow::Watch } else { Flow::Pass }
+        if ex.query.question.rtype == RecordType::AAAA {
+            Flow::Watch
+        } else {
+            Flow::Pass
+        }
     }
     fn on_response(&self, ex: &mut Exchange) -> Flow {
         if let Some(was) = ex.kept::<RecordType>() {
@@ -123,14 +148,25 @@ impl Plugin for Dns64Waits {
         "dns64"
     }
     fn on_query(&self, ex: &mut Exchange) -> Flow {
-        if ex.query.question.rtype == RecordType::AAAA { Flow::Watch } else { Flow::Pass }
+        if ex.query.question.rtype == RecordType::AAAA {
+            Flow::Watch
+        } else {
+            Flow::Pass
+        }
     }
     fn on_response(&self, ex: &mut Exchange) -> Flow {
-        if said(ex) == "NOERROR" { Flow::Wait } else { Flow::Respond }
+        if said(ex) == "NOERROR" {
+            Flow::Wait
+        } else {
+            Flow::Respond
+        }
     }
     async fn wait(&self, ex: &mut Exchange, next: Next<'_>, phase: Phase) -> Flow {
         assert_eq!(phase, Phase::Response);
-        let question = Question { rtype: RecordType::A, ..ex.query.question.clone() };
+        let question = Question {
+            rtype: RecordType::A,
+            ..ex.query.question.clone()
+        };
         let a = next.ask(&question, ex).await;
         say(ex, &format!("64:{}", said(&a)))
     }
@@ -159,7 +195,10 @@ impl Plugin for Cache {
         }
     }
     fn on_response(&self, ex: &mut Exchange) -> Flow {
-        self.store.lock().unwrap().insert(format!("{:?}", ex.query.question), said(ex));
+        self.store
+            .lock()
+            .unwrap()
+            .insert(format!("{:?}", ex.query.question), said(ex));
         Flow::Respond
     }
     async fn wait(&self, ex: &mut Exchange, next: Next<'_>, phase: Phase) -> Flow {
@@ -197,7 +236,13 @@ impl Plugin for Forward {
 async fn way_back_runs_once_in_reverse_order() {
     let trace = Trace::default();
     let cache = Arc::new(Cache::default());
-    let chain = chain(vec![Arc::new(Log(trace.clone())), Arc::new(Rewrite), Arc::new(Dns64), cache.clone(), Arc::new(Forward)]);
+    let chain = chain(vec![
+        Arc::new(Log(trace.clone())),
+        Arc::new(Rewrite),
+        Arc::new(Dns64),
+        cache.clone(),
+        Arc::new(Forward),
+    ]);
 
     let (flow, ex, waited) = serve(&chain, q("old.example", RecordType::TXT)).await;
     assert_eq!((flow, waited), (Flow::Respond, true));
@@ -215,12 +260,21 @@ async fn way_back_runs_once_in_reverse_order() {
     for expect_wait in [true, false] {
         let (_, ex, waited) = serve(&chain, q("v6.example", RecordType::AAAA)).await;
         assert_eq!(said(&ex), "64:v6.example.");
-        assert_eq!((ex.query.question.rtype, waited), (RecordType::AAAA, expect_wait), "both answers cached: inline");
+        assert_eq!(
+            (ex.query.question.rtype, waited),
+            (RecordType::AAAA, expect_wait),
+            "both answers cached: inline"
+        );
     }
 
     let (_, ex, _) = serve(&chain, q("broken.example", RecordType::A)).await;
     assert_eq!(ex.failure().unwrap().to_string(), "upstream did not answer");
-    assert_eq!(trace.lock().unwrap().len(), 5, "{:?}", trace.lock().unwrap());
+    assert_eq!(
+        trace.lock().unwrap().len(),
+        5,
+        "{:?}",
+        trace.lock().unwrap()
+    );
 }
 
 #[tokio::test]
@@ -228,18 +282,31 @@ async fn a_chain_without_an_answer_fails_with_coredns_words() {
     let trace = Trace::default();
     for (links, error) in [
         (vec![], "plugin/server: no next plugin found"),
-        (vec![Arc::new(Log(trace.clone())) as Arc<dyn Plugin>], "plugin/log: no next plugin found"),
+        (
+            vec![Arc::new(Log(trace.clone())) as Arc<dyn Plugin>],
+            "plugin/log: no next plugin found",
+        ),
     ] {
         let (flow, ex, _) = serve(&chain(links), q("a.example", RecordType::A)).await;
-        assert_eq!((flow, ex.reply.rcode, ex.failure().unwrap().to_string()), (Flow::Respond, Rcode::SERVFAIL, error.into()));
+        assert_eq!(
+            (flow, ex.reply.rcode, ex.failure().unwrap().to_string()),
+            (Flow::Respond, Rcode::SERVFAIL, error.into())
+        );
     }
-    assert_eq!(*trace.lock().unwrap(), ["a.example. SERVFAIL by None failed true"]);
+    assert_eq!(
+        *trace.lock().unwrap(),
+        ["a.example. SERVFAIL by None failed true"]
+    );
 }
 
 #[tokio::test]
 async fn a_chain_of_sixty_four_links_works_and_sixty_five_is_refused() {
     let trace = Trace::default();
-    let links = |n: usize| -> Vec<Arc<dyn Plugin>> { (0..n).map(|_| Arc::new(Log(trace.clone())) as Arc<dyn Plugin>).collect() };
+    let links = |n: usize| -> Vec<Arc<dyn Plugin>> {
+        (0..n)
+            .map(|_| Arc::new(Log(trace.clone())) as Arc<dyn Plugin>)
+            .collect()
+    };
     let _ = serve(&chain(links(64)), q("a.example", RecordType::A)).await;
     assert_eq!(trace.lock().unwrap().len(), 64);
     assert!(Chain::new(links(65)).is_err());
@@ -258,7 +325,11 @@ impl Plugin for Impatient {
     }
     async fn wait(&self, ex: &mut Exchange, next: Next<'_>, _: Phase) -> Flow {
         let end = tokio::time::timeout(std::time::Duration::from_millis(1), next.run(ex)).await;
-        assert_eq!(ex.kept::<u8>(), Some(7), "notes stay with their owner across a run");
+        assert_eq!(
+            ex.kept::<u8>(),
+            Some(7),
+            "notes stay with their owner across a run"
+        );
         end.unwrap_or_else(|_| ex.answer(Rcode::REFUSED))
     }
 }
@@ -280,15 +351,30 @@ impl Plugin for Never {
 #[tokio::test(start_paused = true)]
 async fn plugins_below_an_abandoned_run_are_not_called_back() {
     let (above, below) = (Trace::default(), Trace::default());
-    let abandoned = chain(vec![Arc::new(Log(above.clone())), Arc::new(Impatient), Arc::new(Log(below.clone())), Arc::new(Never)]);
+    let abandoned = chain(vec![
+        Arc::new(Log(above.clone())),
+        Arc::new(Impatient),
+        Arc::new(Log(below.clone())),
+        Arc::new(Never),
+    ]);
     let (_, ex, _) = serve(&abandoned, q("a.example", RecordType::A)).await;
     assert_eq!(ex.reply.rcode, Rcode::REFUSED);
-    assert_eq!((above.lock().unwrap().len(), below.lock().unwrap().len()), (1, 0));
+    assert_eq!(
+        (above.lock().unwrap().len(), below.lock().unwrap().len()),
+        (1, 0)
+    );
     assert_eq!(ex.answered_by(), Some(1));
 
-    let finished = chain(vec![Arc::new(Impatient), Arc::new(Log(below.clone())), Arc::new(Forward)]);
+    let finished = chain(vec![
+        Arc::new(Impatient),
+        Arc::new(Log(below.clone())),
+        Arc::new(Forward),
+    ]);
     let (_, ex, _) = serve(&finished, q("a.example", RecordType::A)).await;
-    assert_eq!((said(&ex), ex.answered_by()), ("a.example.".into(), Some(2)));
+    assert_eq!(
+        (said(&ex), ex.answered_by()),
+        ("a.example.".into(), Some(2))
+    );
     assert_eq!(below.lock().unwrap().len(), 1);
 }
 
@@ -304,7 +390,10 @@ impl Plugin for Refresher {
     }
     async fn wait(&self, ex: &mut Exchange, next: Next<'_>, _: Phase) -> Flow {
         let (below, asked) = (next.detach(), q("b.example", RecordType::A));
-        let found = tokio::spawn(async move { below.ask(&asked.query.question.clone(), &asked).await }).await.unwrap();
+        let found =
+            tokio::spawn(async move { below.ask(&asked.query.question.clone(), &asked).await })
+                .await
+                .unwrap();
         say(ex, &said(&found))
     }
 }
@@ -354,7 +443,11 @@ impl Plugin for Answer {
 async fn asking_again_is_bounded() {
     let answer = Arc::new(Answer(AtomicU32::new(0)));
     let trace = Trace::default();
-    let chain = chain(vec![Arc::new(Log(trace.clone())), Arc::new(Greedy), answer.clone()]);
+    let chain = chain(vec![
+        Arc::new(Log(trace.clone())),
+        Arc::new(Greedy),
+        answer.clone(),
+    ]);
     let (_, ex, waited) = serve(&chain, q("a.example", RecordType::A)).await;
     assert!(!waited);
     assert_eq!(ex.reply.rcode, Rcode::SERVFAIL);
@@ -397,10 +490,20 @@ impl Plugin for Tap {
 #[tokio::test]
 async fn a_drop_stays_a_drop_when_the_way_back_waits() {
     let (tap, log) = (Trace::default(), Trace::default());
-    let chain = chain(vec![Arc::new(Log(log.clone())), Arc::new(Tap(tap.clone())), Arc::new(Acl)]);
+    let chain = chain(vec![
+        Arc::new(Log(log.clone())),
+        Arc::new(Tap(tap.clone())),
+        Arc::new(Acl),
+    ]);
     let (flow, ex, waited) = serve(&chain, q("a.example", RecordType::A)).await;
-    assert_eq!((flow, said(&ex), waited), (Flow::Drop, "nothing".into(), true));
-    assert_eq!((tap.lock().unwrap().len(), log.lock().unwrap().len()), (1, 1));
+    assert_eq!(
+        (flow, said(&ex), waited),
+        (Flow::Drop, "nothing".into(), true)
+    );
+    assert_eq!(
+        (tap.lock().unwrap().len(), log.lock().unwrap().len()),
+        (1, 1)
+    );
 }
 
 #[test]

@@ -13,7 +13,10 @@ impl Zones {
 
     /// The longest zone that `name` is in.
     pub fn matches(&self, name: &Name) -> Option<&Name> {
-        self.0.iter().filter(|zone| name.is_in(zone)).max_by_key(|zone| zone.label_count())
+        self.0
+            .iter()
+            .filter(|zone| name.is_in(zone))
+            .max_by_key(|zone| zone.label_count())
     }
 
     /// The zones, in file order.
@@ -22,7 +25,8 @@ impl Zones {
     }
 }
 
-/// The option `fallthrough [ZONES…]`: which names go to the next plugin when this one has no answer.
+/// The option `fallthrough [ZONES…]`: which names go to the next plugin when this one has no
+/// answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fallthrough {
     /// The option is not there: none.
@@ -53,10 +57,16 @@ mod tests {
     fn the_longest_zone_matches() {
         let name = |text: &str| text.parse::<Name>().unwrap();
         let zones = Zones::new(vec![name("example"), name("b.example"), name("test")]);
-        assert_eq!(zones.matches(&name("a.b.example")), Some(&name("b.example")));
+        assert_eq!(
+            zones.matches(&name("a.b.example")),
+            Some(&name("b.example"))
+        );
         assert_eq!(zones.matches(&name("xb.example")), Some(&name("example")));
         assert_eq!(zones.matches(&name("org")), None);
-        assert!(Fallthrough::All.lets_through(&name("org")) && !Fallthrough::None.lets_through(&name("org")));
+        assert!(
+            Fallthrough::All.lets_through(&name("org"))
+                && !Fallthrough::None.lets_through(&name("org"))
+        );
         assert!(!Fallthrough::Zones(zones).lets_through(&name("org")));
     }
 }

@@ -45,9 +45,20 @@ pub(crate) const fn carrier(transport: Transport) -> Carrier {
 }
 
 /// Answers one message as far as it goes without waiting; the reply is appended to `out`.
-pub(crate) fn answer<'t>(ex: &mut Exchange, table: &'t Table, message: &[u8], journey: Journey, out: &mut Vec<u8>) -> Outcome<'t> {
+pub(crate) fn answer<'t>(
+    ex: &mut Exchange,
+    table: &'t Table,
+    message: &[u8],
+    journey: Journey,
+    out: &mut Vec<u8>,
+) -> Outcome<'t> {
     ex.recycle();
-    (ex.client, ex.local, ex.transport, ex.received) = (journey.client, journey.local, journey.transport, journey.received);
+    (ex.client, ex.local, ex.transport, ex.received) = (
+        journey.client,
+        journey.local,
+        journey.transport,
+        journey.received,
+    );
     match ex.query.read(message) {
         Gate::Pass => (),
         Gate::Ignore => return Outcome::Nothing,

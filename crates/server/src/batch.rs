@@ -1,7 +1,8 @@
 //! Batches of datagrams: `recvmmsg(2)` and `sendmmsg(2)`.
 //!
-//! The only `unsafe` code of this crate. The kernel is given pointers into arrays that this module owns; they live in
-//! boxes that are never moved, grown or shared while a call runs, because every call takes `&mut self`.
+//! The only `unsafe` code of this crate. The kernel is given pointers into arrays that this module
+//! owns; they live in boxes that are never moved, grown or shared while a call runs, because every
+//! call takes `&mut self`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -31,8 +32,9 @@ pub(crate) struct Batch {
     sending: Vec<usize>,
 }
 
-// SAFETY: the raw pointers in `vectors` and `headers` only ever point into boxes of the same value, which move along
-// with it without changing their address, and are only followed in calls that have `&mut self`.
+// SAFETY: the raw pointers in `vectors` and `headers` only ever point into boxes of the same value,
+// which move along with it without changing their address, and are only followed in calls that have
+// `&mut self`.
 unsafe impl Send for Batch {}
 
 /// One received datagram.
@@ -48,7 +50,8 @@ impl Batch {
     /// Room for `messages` datagrams of `octets_max` octets each.
     pub(crate) fn new(messages: usize, octets_max: usize) -> Self {
         // SAFETY: all of these are plain data for which zeroes are a valid value.
-        let (name, vector, header): (sockaddr_storage, iovec, mmsghdr) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        let (name, vector, header): (sockaddr_storage, iovec, mmsghdr) =
+            unsafe { (zeroed(), zeroed(), zeroed()) };
         Self {
             octets_max,
             received: vec![0; messages * octets_max].into(),
@@ -61,11 +64,15 @@ impl Batch {
         }
     }
 
-    /// Receives what is there, without waiting; at least one datagram, or an error such as `WouldBlock`.
+    /// Receives what is there, without waiting; at least one datagram, or an error such as
+    /// `WouldBlock`.
     pub(crate) fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
         self.sending.clear();
         for (index, buffer) in self.received.chunks_exact_mut(self.octets_max).enumerate() {
-            self.vectors[index] = iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: self.octets_max };
+            self.vectors[index] = iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: self.octets_max,
+            };
             let header = &mut self.headers[index].msg_hdr;
             header.msg_name = (&raw mut self.names[index]).cast();
             header.msg_namelen = size_of::<sockaddr_storage>() as u32;
@@ -75,7 +82,8 @@ impl Batch {
             header.msg_controllen = CONTROL_OCTETS as _;
             header.msg_flags = 0;
         }
-        // SAFETY: every header points to buffers of the given lengths that this value owns and nobody else uses now.
+        // SAFETY: every header points to buffers of the given lengths that this value owns and
+        // nobody else uses now.
         let count = unsafe {
             libc::recvmmsg(
                 socket,
@@ -88,16 +96,22 @@ impl Batch {
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
-    /// The datagram at `index` of the last [`Batch::receive`]; nothing when the kernel had to cut it or its sender
-    /// has no address.
+    /// The datagram at `index` of the last [`Batch::receive`]; nothing when the kernel had to cut
+    /// it or its sender has no address.
     pub(crate) fn datagram(&self, index: usize) -> Option<Datagram<'_>> {
         let header = &self.headers[index];
         if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
             return None;
         }
         let start = index * self.octets_max;
-        let octets = self.received.get(start..start + (header.msg_len as usize).min(self.octets_max))?;
-        Some(Datagram { octets, from: self.sender(index)?, to: self.destination(index) })
+        let octets = self
+            .received
+            .get(start..start + (header.msg_len as usize).min(self.octets_max))?;
+        Some(Datagram {
+            octets,
+            from: self.sender(index)?,
+            to: self.destination(index),
+        })
     }
 
     /// The buffer for the reply to the datagram at `index`, empty; [`Batch::send`] sends it.
@@ -132,7 +146,10 @@ impl Batch {
                 libc::AF_INET => size_of::<sockaddr_in>(),
                 _ => size_of::<sockaddr_in6>(),
             };
-            self.vectors[slot] = iovec { iov_base: reply.as_mut_ptr().cast(), iov_len: reply.len() };
+            self.vectors[slot] = iovec {
+                iov_base: reply.as_mut_ptr().cast(),
+                iov_len: reply.len(),
+            };
             let control_length = prepare_source(&mut self.controls[index]);
             let header = &mut self.headers[slot].msg_hdr;
             header.msg_name = (&raw const *name).cast_mut().cast();
@@ -146,9 +163,16 @@ impl Batch {
             header.msg_controllen = control_length as _;
             header.msg_flags = 0;
         }
-        // SAFETY: the first `count` headers point to replies, names and controls that this value owns; the kernel
-        // only reads them.
-        let sent = unsafe { libc::sendmmsg(socket, self.headers.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT as _) };
+        // SAFETY: the first `count` headers point to replies, names and controls that this value
+        // owns; the kernel only reads them.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket,
+                self.headers.as_mut_ptr(),
+                count as u32,
+                libc::MSG_DONTWAIT as _,
+            )
+        };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
@@ -172,7 +196,15 @@ impl Batch {
                 // SAFETY: as above, with sockaddr_in6.
                 let v6 = unsafe { &*name.cast::<sockaddr_in6>() };
                 let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                Some(SocketAddrV6::new(address, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
+                Some(
+                    SocketAddrV6::new(
+                        address,
+                        u16::from_be(v6.sin6_port),
+                        v6.sin6_flowinfo,
+                        v6.sin6_scope_id,
+                    )
+                    .into(),
+                )
             }
             _ => None,
         }
@@ -194,27 +226,37 @@ enum Info {
     V6(libc::in6_pktinfo),
 }
 
-/// Where the data of a control message begins, as `CMSG_DATA` has it: the header is a multiple of the alignment.
+/// Where the data of a control message begins, as `CMSG_DATA` has it: the header is a multiple of
+/// the alignment.
 const DATA: usize = size_of::<libc::cmsghdr>();
-const _: () = assert!(DATA + size_of::<libc::in6_pktinfo>() <= CONTROL_OCTETS && DATA % align_of::<usize>() == 0);
+const _: () = assert!(
+    DATA + size_of::<libc::in6_pktinfo>() <= CONTROL_OCTETS
+        && DATA.is_multiple_of(align_of::<usize>())
+);
 
 fn packet_info(control: &Control) -> Option<Info> {
-    // SAFETY: a Control is aligned for a cmsghdr and larger than one; any octets are a valid cmsghdr.
+    // SAFETY: a Control is aligned for a cmsghdr and larger than one; any octets are a valid
+    // cmsghdr.
     let header = unsafe { &*control.0.as_ptr().cast::<libc::cmsghdr>() };
     let data = control.0[DATA..].as_ptr();
     match (header.cmsg_level, header.cmsg_type) {
-        // SAFETY: any octets are a valid in_pktinfo, and the constant assertion above says that one fits.
-        (libc::IPPROTO_IP, libc::IP_PKTINFO) => Some(Info::V4(unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() })),
+        // SAFETY: any octets are a valid in_pktinfo, and the constant assertion above says that one
+        // fits.
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => Some(Info::V4(unsafe {
+            data.cast::<libc::in_pktinfo>().read_unaligned()
+        })),
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
             // SAFETY: as above.
-            Some(Info::V6(unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() }))
+            Some(Info::V6(unsafe {
+                data.cast::<libc::in6_pktinfo>().read_unaligned()
+            }))
         }
         _ => None,
     }
 }
 
-/// Turns the packet info of a received datagram into that of its reply, which leaves from the address that was asked;
-/// returns the length of the control data.
+/// Turns the packet info of a received datagram into that of its reply, which leaves from the
+/// address that was asked; returns the length of the control data.
 fn prepare_source(control: &mut Control) -> usize {
     let written = match packet_info(control) {
         None => return 0,
@@ -223,7 +265,12 @@ fn prepare_source(control: &mut Control) -> usize {
             info.ipi_ifindex = 0;
             info.ipi_spec_dst = info.ipi_addr;
             // SAFETY: in_pktinfo is plain data; the constant assertion above says that it fits.
-            unsafe { control.0[DATA..].as_mut_ptr().cast::<libc::in_pktinfo>().write_unaligned(info) };
+            unsafe {
+                control.0[DATA..]
+                    .as_mut_ptr()
+                    .cast::<libc::in_pktinfo>()
+                    .write_unaligned(info)
+            };
             size_of::<libc::in_pktinfo>()
         }
         Some(Info::V6(mut info)) => {
@@ -232,7 +279,12 @@ fn prepare_source(control: &mut Control) -> usize {
                 info.ipi6_ifindex = 0;
             }
             // SAFETY: as above, with in6_pktinfo.
-            unsafe { control.0[DATA..].as_mut_ptr().cast::<libc::in6_pktinfo>().write_unaligned(info) };
+            unsafe {
+                control.0[DATA..]
+                    .as_mut_ptr()
+                    .cast::<libc::in6_pktinfo>()
+                    .write_unaligned(info)
+            };
             size_of::<libc::in6_pktinfo>()
         }
     };
@@ -243,8 +295,8 @@ fn prepare_source(control: &mut Control) -> usize {
 /// The control data that makes a datagram leave from `source`.
 pub(crate) fn source_control(source: IpAddr) -> ([u8; CONTROL_OCTETS], usize) {
     let mut control = Control([0; CONTROL_OCTETS]);
-    // SAFETY: a Control is aligned for a cmsghdr, and in_pktinfo and in6_pktinfo fit behind one (asserted above); all
-    // of them are plain data.
+    // SAFETY: a Control is aligned for a cmsghdr, and in_pktinfo and in6_pktinfo fit behind one
+    // (asserted above); all of them are plain data.
     unsafe {
         let header = &mut *control.0.as_mut_ptr().cast::<libc::cmsghdr>();
         let data = control.0[DATA..].as_mut_ptr();
@@ -257,7 +309,12 @@ pub(crate) fn source_control(source: IpAddr) -> ([u8; CONTROL_OCTETS], usize) {
                 data.cast::<libc::in_pktinfo>().write_unaligned(info);
             }
             IpAddr::V6(v6) => {
-                let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: v6.octets() }, ipi6_ifindex: 0 };
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: v6.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                };
                 (header.cmsg_level, header.cmsg_type) = (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO);
                 header.cmsg_len = (DATA + size_of::<libc::in6_pktinfo>()) as _;
                 data.cast::<libc::in6_pktinfo>().write_unaligned(info);
@@ -276,16 +333,34 @@ pub(crate) fn want_destinations(socket: RawFd, v6: bool) -> io::Result<()> {
     };
     let on: libc::c_int = 1;
     // SAFETY: the kernel reads the four octets of `on`.
-    let status = unsafe { libc::setsockopt(socket, level, option, (&raw const on).cast(), size_of::<libc::c_int>() as u32) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let status = unsafe {
+        libc::setsockopt(
+            socket,
+            level,
+            option,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as u32,
+        )
+    };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
-/// Raises the soft limit of open files to the hard one, as Go programs do; a resolver has thousands of connections.
+/// Raises the soft limit of open files to the hard one, as Go programs do; a resolver has thousands
+/// of connections.
 pub(crate) fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: getrlimit writes to, setrlimit reads the structure it is given.
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0
+            && limit.rlim_cur < limit.rlim_max
+        {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
@@ -302,7 +377,9 @@ mod tests {
         want_destinations(server.as_raw_fd(), v6).unwrap();
         let client = UdpSocket::bind((to.ip(), 0)).unwrap();
         client.connect(to).unwrap();
-        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        client
+            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+            .unwrap();
         for text in ["one", "two", "three"] {
             client.send(text.as_bytes()).unwrap();
         }
@@ -310,7 +387,10 @@ mod tests {
         assert_eq!(batch.receive(server.as_raw_fd()).unwrap(), 3);
         for index in 0..3 {
             let datagram = batch.datagram(index).unwrap();
-            assert_eq!((datagram.from, datagram.to), (client.local_addr().unwrap(), Some(to.ip())));
+            assert_eq!(
+                (datagram.from, datagram.to),
+                (client.local_addr().unwrap(), Some(to.ip()))
+            );
             let text = datagram.octets.to_vec();
             batch.reply_to(index).extend(text.iter().rev());
             if index == 1 {
@@ -322,28 +402,53 @@ mod tests {
         for text in ["eno", "eerht"] {
             let mut buffer = [0; 64];
             let length = client.recv(&mut buffer).unwrap();
-            assert_eq!(&buffer[..length], text.as_bytes(), "connected, so the reply came from the address that was asked");
+            assert_eq!(
+                &buffer[..length],
+                text.as_bytes(),
+                "connected, so the reply came from the address that was asked"
+            );
         }
-        assert_eq!(batch.receive(server.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            batch.receive(server.as_raw_fd()).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
     }
 
     #[test]
     fn replies_leave_from_the_address_that_was_asked() {
         let server = UdpSocket::bind("0.0.0.0:0").unwrap();
-        exchange(&server, SocketAddr::from(([127, 0, 0, 3], server.local_addr().unwrap().port())), false);
+        exchange(
+            &server,
+            SocketAddr::from(([127, 0, 0, 3], server.local_addr().unwrap().port())),
+            false,
+        );
         let server = UdpSocket::bind("[::]:0").unwrap();
-        exchange(&server, SocketAddr::from((Ipv6Addr::LOCALHOST, server.local_addr().unwrap().port())), true);
+        exchange(
+            &server,
+            SocketAddr::from((Ipv6Addr::LOCALHOST, server.local_addr().unwrap().port())),
+            true,
+        );
     }
 
     #[test]
     fn a_datagram_that_was_cut_is_none() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.send_to(&[7; 65], server.local_addr().unwrap()).unwrap();
-        client.send_to(&[7; 64], server.local_addr().unwrap()).unwrap();
+        client
+            .send_to(&[7; 65], server.local_addr().unwrap())
+            .unwrap();
+        client
+            .send_to(&[7; 64], server.local_addr().unwrap())
+            .unwrap();
         let mut batch = Batch::new(4, 64);
         assert_eq!(batch.receive(server.as_raw_fd()).unwrap(), 2);
         assert!(batch.datagram(0).is_none());
-        assert_eq!((batch.datagram(1).unwrap().octets.len(), batch.datagram(1).unwrap().to), (64, None));
+        assert_eq!(
+            (
+                batch.datagram(1).unwrap().octets.len(),
+                batch.datagram(1).unwrap().to
+            ),
+            (64, None)
+        );
     }
 }

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use corten_corefile::{Corefile, Key, ServerBlock, Transport, follows_preferred_syntax};
-use corten_plugin::{Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Running, ServerOptions, Setup};
+use corten_plugin::{
+    Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Running, ServerOptions, Setup,
+};
 use corten_wire::Name;
 
 use crate::generation::{BuiltBlock, Generation, Listener, Table};
@@ -36,10 +38,14 @@ pub(crate) fn build(
     process: &Arc<Process>,
     before: Option<&Generation>,
 ) -> Result<Generation, BuildError> {
-    let mut drafts = corefile.blocks.iter().map(draft).collect::<Result<Vec<_>, _>>()?;
+    let mut drafts = corefile
+        .blocks
+        .iter()
+        .map(draft)
+        .collect::<Result<Vec<_>, _>>()?;
     let mut everywhere = Vec::new();
-    // Directive by directive, and block by block inside that, as CoreDNS does it: `root` is set everywhere before
-    // anything reads a file.
+    // Directive by directive, and block by block inside that, as CoreDNS does it: `root` is set
+    // everywhere before anything reads a file.
     for (place, directive) in directives.iter().enumerate() {
         for draft in &mut drafts {
             set_up(draft, place, directive, process, before, &mut everywhere)?;
@@ -48,12 +54,19 @@ pub(crate) fn build(
     let fingerprint = corefile.fingerprint_input().into();
     let mut generation = Generation {
         running: Running { fingerprint },
-        everywhere: everywhere.iter().map(|(_, link)| Arc::clone(link)).collect(),
+        everywhere: everywhere
+            .iter()
+            .map(|(_, link)| Arc::clone(link))
+            .collect(),
         debug: drafts.iter().any(|draft| draft.options.debug),
         warnings: corefile.warnings.clone(),
         ..Generation::nothing()
     };
-    let mut tables = Tables { made: HashMap::new(), places: HashMap::new(), dns_port };
+    let mut tables = Tables {
+        made: HashMap::new(),
+        places: HashMap::new(),
+        dns_port,
+    };
     for draft in &drafts {
         let chain = chain(draft, &everywhere)?;
         for (key, zone) in draft.source.keys.iter().zip(&draft.zones) {
@@ -83,21 +96,40 @@ pub(crate) fn build(
 
 fn draft(source: &ServerBlock) -> Result<Draft<'_>, BuildError> {
     let mut zones = Vec::new();
-    let mut block = Block { zones: Vec::new(), transports: Vec::new() };
+    let mut block = Block {
+        zones: Vec::new(),
+        transports: Vec::new(),
+    };
     let mut identity = String::new();
     for key in &source.keys {
-        let zone: Name = key.zone.parse().map_err(|error| at(key, &format!("zone '{}': {error}", key.zone)))?;
+        let zone: Name = key
+            .zone
+            .parse()
+            .map_err(|error| at(key, &format!("zone '{}': {error}", key.zone)))?;
         if !block.zones.contains(&zone) {
             block.zones.push(zone.clone());
         }
         if !block.transports.contains(&key.transport) {
             block.transports.push(key.transport);
         }
-        identity.push_str(&format!("{}://{}:{:?} ", key.transport.scheme(), key.zone, key.port));
+        identity.push_str(&format!(
+            "{}://{}:{:?} ",
+            key.transport.scheme(),
+            key.zone,
+            key.port
+        ));
         zones.push(zone);
     }
     let (options, links, offers) = (ServerOptions::default(), Vec::new(), Peers::default());
-    Ok(Draft { source, zones, block, identity, options, links, offers })
+    Ok(Draft {
+        source,
+        zones,
+        block,
+        identity,
+        options,
+        links,
+        offers,
+    })
 }
 
 /// Calls a directive's set-up for a block that has it.
@@ -109,65 +141,118 @@ fn set_up(
     before: Option<&Generation>,
     everywhere: &mut Vec<(usize, Arc<dyn Plugin>)>,
 ) -> Result<(), BuildError> {
-    let lines: Vec<_> = draft.source.directives.iter().filter(|line| line.name.text == directive.name).cloned().collect();
+    let lines: Vec<_> = draft
+        .source
+        .directives
+        .iter()
+        .filter(|line| line.name.text == directive.name)
+        .cloned()
+        .collect();
     if lines.is_empty() {
         return Ok(());
     }
-    let before = before.and_then(|before| before.block(&draft.identity)).map_or(&[][..], |block| &block.links);
+    let before = before
+        .and_then(|before| before.block(&draft.identity))
+        .map_or(&[][..], |block| &block.links);
     let (mut made, mut shared) = (Vec::new(), Vec::new());
     let mut setup = Setup {
         directive: directive.name,
         block: &draft.block,
         options: &mut draft.options,
         process,
-        parts: Parts { lines: &lines, before, made: &mut made, everywhere: &mut shared, offers: &mut draft.offers },
+        parts: Parts {
+            lines: &lines,
+            before,
+            made: &mut made,
+            everywhere: &mut shared,
+            offers: &mut draft.offers,
+        },
     };
-    (directive.setup)(&mut setup).map_err(|error| BuildError(format!("plugin/{}: {error}", directive.name)))?;
-    draft.links.extend(made.into_iter().map(|link| (place, link)));
+    (directive.setup)(&mut setup)
+        .map_err(|error| BuildError(format!("plugin/{}: {error}", directive.name)))?;
+    draft
+        .links
+        .extend(made.into_iter().map(|link| (place, link)));
     for link in shared {
         // A link for the whole process is pushed by every block that needs it.
-        if !everywhere.iter().any(|(_, other)| Arc::ptr_eq(other, &link)) {
+        if !everywhere
+            .iter()
+            .any(|(_, other)| Arc::ptr_eq(other, &link))
+        {
             everywhere.push((place, link));
         }
     }
     Ok(())
 }
 
-/// A block's chain: its own links and those of every block, in list order. Nothing for a block without links.
-fn chain(draft: &Draft<'_>, everywhere: &[(usize, Arc<dyn Plugin>)]) -> Result<Option<Arc<Chain>>, BuildError> {
-    let all = draft.links.iter().chain(everywhere).filter(|(_, link)| link.interest() != Interest::Nothing);
-    let mut links: Vec<_> = all.map(|(place, link)| (*place, Arc::clone(link))).collect();
+/// A block's chain: its own links and those of every block, in list order. Nothing for a block
+/// without links.
+fn chain(
+    draft: &Draft<'_>,
+    everywhere: &[(usize, Arc<dyn Plugin>)],
+) -> Result<Option<Arc<Chain>>, BuildError> {
+    let all = draft
+        .links
+        .iter()
+        .chain(everywhere)
+        .filter(|(_, link)| link.interest() != Interest::Nothing);
+    let mut links: Vec<_> = all
+        .map(|(place, link)| (*place, Arc::clone(link)))
+        .collect();
     if links.is_empty() {
         return Ok(None);
     }
     links.sort_by_key(|(place, _)| *place);
-    Chain::new(links.into_iter().map(|(_, link)| link).collect()).map(Some).map_err(|links| {
-        let at = &draft.source.at;
-        BuildError(format!("{}:{} - a server block has {} plugins; {} is the most", at.file, at.line, links.len(), Chain::LINKS_MAX))
-    })
+    Chain::new(links.into_iter().map(|(_, link)| link).collect())
+        .map(Some)
+        .map_err(|error| {
+            let at = &draft.source.at;
+            BuildError(format!("{}:{} - {error}", at.file, at.line))
+        })
 }
+
+/// Where a zone was defined: the address it is bound to, if any, and the place in the Corefile.
+type Defined = (Option<IpAddr>, String);
 
 struct Tables {
     made: HashMap<Listener, Table>,
-    /// Where each zone was defined: transport, zone, port, and the addresses.
-    places: HashMap<(Transport, String, u16), Vec<(Option<IpAddr>, String)>>,
+    /// Every definition by transport, zone and port.
+    places: HashMap<(Transport, String, u16), Vec<Defined>>,
     dns_port: u16,
 }
 
 impl Tables {
     /// Adds a key of a block to the tables of every address that the block listens on.
-    fn add(&mut self, draft: &Draft<'_>, key: &Key, zone: &Name, chain: Option<&Arc<Chain>>, generation: &mut Generation) -> Result<(), BuildError> {
+    fn add(
+        &mut self,
+        draft: &Draft<'_>,
+        key: &Key,
+        zone: &Name,
+        chain: Option<&Arc<Chain>>,
+        generation: &mut Generation,
+    ) -> Result<(), BuildError> {
         match key.transport {
             Transport::Dns => (),
             Transport::Tls if draft.options.tls.is_some() => (),
             Transport::Tls => {
-                let text = format!("'{}' serves TLS, but its block has no 'tls' directive; \
-                    a TLS port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'", key.token.text);
+                let text = format!(
+                    "'{}' serves TLS, but its block has no 'tls' directive; \
+                    a TLS port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'",
+                    key.token.text
+                );
                 return Err(at(key, &text));
             }
-            other => return Err(at(key, &format!("transport '{}://' is not served by this version", other.scheme()))),
+            other => {
+                return Err(at(
+                    key,
+                    &format!(
+                        "transport '{}://' is not served by this version",
+                        other.scheme()
+                    ),
+                ));
+            }
         }
-        let port = key.port.unwrap_or(match key.transport {
+        let port = key.port.unwrap_or_else(|| match key.transport {
             Transport::Dns => self.dns_port,
             other => other.default_port(),
         });
@@ -184,11 +269,24 @@ impl Tables {
             other => format!("{}://", other.scheme()),
         };
         for address in addresses(&draft.options, port) {
-            let shown = if draft.options.bind.is_some() { format!(" on {}", address.ip()) } else { String::new() };
-            generation.banner.push(format!("{scheme}{name}:{port}{shown}"));
-            let listener = Listener { transport: key.transport, address };
+            let shown = if draft.options.bind.is_some() {
+                format!(" on {}", address.ip())
+            } else {
+                String::new()
+            };
+            generation
+                .banner
+                .push(format!("{scheme}{name}:{port}{shown}"));
+            let listener = Listener {
+                transport: key.transport,
+                address,
+            };
             let table = self.made.entry(listener).or_insert_with(|| {
-                let ip = if draft.options.bind.is_some() { address.ip().to_string() } else { String::new() };
+                let ip = if draft.options.bind.is_some() {
+                    address.ip().to_string()
+                } else {
+                    String::new()
+                };
                 Table::new(format!("{}://{ip}:{port}", key.transport.scheme()))
             });
             table.add(zone, chain.cloned());
@@ -197,20 +295,28 @@ impl Tables {
                 fatal: table.panics.fatal | draft.options.debug,
                 stacktrace: table.panics.stacktrace | draft.options.stacktrace,
             };
-            if let Some(tls) = draft.options.tls.as_ref().filter(|_| key.transport == Transport::Tls) {
-                if !table.tls.iter().any(|other| Arc::ptr_eq(other, tls)) {
-                    table.tls.push(Arc::clone(tls));
-                }
+            if let Some(tls) = draft
+                .options
+                .tls
+                .as_ref()
+                .filter(|_| key.transport == Transport::Tls)
+                && !table.tls.iter().any(|other| Arc::ptr_eq(other, tls))
+            {
+                table.tls.push(Arc::clone(tls));
             }
         }
         Ok(())
     }
 
-    /// The same zone twice on one address and port is a mistake, and so is one that is bound beside one that is not.
+    /// The same zone twice on one address and port is a mistake, and so is one that is bound beside
+    /// one that is not.
     fn check(&mut self, draft: &Draft<'_>, key: &Key, port: u16) -> Result<(), BuildError> {
         let named = format!("{}://{}:{port}", key.transport.scheme(), key.zone);
         let here = format!("{}:{}", key.token.at.file, key.token.at.line);
-        let places = self.places.entry((key.transport, key.zone.clone(), port)).or_default();
+        let places = self
+            .places
+            .entry((key.transport, key.zone.clone(), port))
+            .or_default();
         let bound: Vec<Option<IpAddr>> = match &draft.options.bind {
             None => vec![None],
             Some(bind) => bind.iter().map(|address| Some(address.ip())).collect(),
@@ -219,11 +325,16 @@ impl Tables {
             for ip in &bound {
                 let on = |ip: &Option<IpAddr>| ip.map(|ip| format!(" on {ip}")).unwrap_or_default();
                 if ip == other {
-                    return Err(BuildError(format!("{here} - cannot serve {named}{} - it is already defined at {place}", on(ip))));
+                    return Err(BuildError(format!(
+                        "{here} - cannot serve {named}{} - it is already defined at {place}",
+                        on(ip)
+                    )));
                 }
                 if ip.is_none() || other.is_none() {
                     let (own, other) = (on(ip), on(other));
-                    let text = format!("cannot serve {named}{own} - zone overlap listener capacity with {named}{other}, defined at {place}");
+                    let text = format!(
+                        "cannot serve {named}{own} - zone overlap listener capacity with {named}{other}, defined at {place}"
+                    );
                     return Err(BuildError(format!("{here} - {text}")));
                 }
             }
@@ -236,7 +347,14 @@ impl Tables {
 /// The addresses of a block: those of *bind*, else every one of the machine.
 fn addresses(options: &ServerOptions, port: u16) -> Vec<SocketAddr> {
     match &options.bind {
-        Some(bind) => bind.iter().map(|address| { let mut address = *address; address.set_port(port); address }).collect(),
+        Some(bind) => bind
+            .iter()
+            .map(|address| {
+                let mut address = *address;
+                address.set_port(port);
+                address
+            })
+            .collect(),
         None => {
             let mut all = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
             if has_ipv6() {
@@ -248,5 +366,8 @@ fn addresses(options: &ServerOptions, port: u16) -> Vec<SocketAddr> {
 }
 
 fn at(key: &Key, text: &str) -> BuildError {
-    BuildError(format!("{}:{} - {text}", key.token.at.file, key.token.at.line))
+    BuildError(format!(
+        "{}:{} - {text}",
+        key.token.at.file, key.token.at.line
+    ))
 }

@@ -83,15 +83,23 @@ impl Table {
 
     /// The zone that a question belongs to: the longest that its name is in.
     ///
-    /// DS of a zone's own name is data of its parent (RFC 4035 section 3.1.4.1): it goes to the next shorter zone
-    /// here, unless that is the root, whose block usually forwards (CoreDNS does the same).
+    /// DS of a zone's own name is data of its parent (RFC 4035 section 3.1.4.1): it goes to the
+    /// next shorter zone here, unless that is the root, whose block usually forwards (CoreDNS does
+    /// the same).
     pub(crate) fn find(&self, question: &Question) -> Option<&Served> {
         let name = &question.name;
         let mut own = None;
         for labels in (0..=self.labels_max.min(name.label_count())).rev() {
-            let Some(served) = self.zones.get(name.suffix(labels)) else { continue };
+            let Some(served) = self.zones.get(name.suffix(labels)) else {
+                continue;
+            };
             match own {
-                None if question.rtype == RecordType::DS && labels > 0 && labels == name.label_count() => own = Some(served),
+                None if question.rtype == RecordType::DS
+                    && labels > 0
+                    && labels == name.label_count() =>
+                {
+                    own = Some(served)
+                }
                 Some(own) if labels == 0 => return Some(own),
                 _ => return Some(served),
             }
@@ -116,7 +124,9 @@ impl Generation {
     /// One that serves nothing: sockets end with it.
     pub(crate) fn nothing() -> Self {
         Self {
-            running: Running { fingerprint: "".into() },
+            running: Running {
+                fingerprint: "".into(),
+            },
             blocks: Vec::new(),
             everywhere: Vec::new(),
             tables: HashMap::new(),
@@ -128,10 +138,21 @@ impl Generation {
     }
 
     /// Every plugin with its block's services, in the order in which they start.
-    pub(crate) fn plugins(&self) -> impl DoubleEndedIterator<Item = (&Arc<dyn Plugin>, Arc<Peers>)> {
+    pub(crate) fn plugins(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&Arc<dyn Plugin>, Arc<Peers>)> {
         let nobody = Arc::new(Peers::default());
-        let own = self.blocks.iter().flat_map(|block| block.links.iter().map(|link| (link, Arc::clone(&block.peers))));
-        own.chain(self.everywhere.iter().map(move |link| (link, Arc::clone(&nobody))))
+        let own = self.blocks.iter().flat_map(|block| {
+            block
+                .links
+                .iter()
+                .map(|link| (link, Arc::clone(&block.peers)))
+        });
+        own.chain(
+            self.everywhere
+                .iter()
+                .map(move |link| (link, Arc::clone(&nobody))),
+        )
     }
 
     /// The block with these keys.
@@ -140,10 +161,23 @@ impl Generation {
     }
 
     /// What a plugin's start may know.
-    pub(crate) fn context(&self, process: &Arc<corten_plugin::Process>, peers: Arc<Peers>) -> Context {
-        let mut listeners: Vec<_> = self.tables.keys().map(|key| (key.transport, key.address)).collect();
+    pub(crate) fn context(
+        &self,
+        process: &Arc<corten_plugin::Process>,
+        peers: Arc<Peers>,
+    ) -> Context {
+        let mut listeners: Vec<_> = self
+            .tables
+            .keys()
+            .map(|key| (key.transport, key.address))
+            .collect();
         listeners.sort();
-        Context { process: Arc::clone(process), running: self.running.clone(), peers, listeners: listeners.into() }
+        Context {
+            process: Arc::clone(process),
+            running: self.running.clone(),
+            peers,
+            listeners: listeners.into(),
+        }
     }
 }
 
@@ -172,12 +206,20 @@ mod tests {
             ("lonely.test", RecordType::DS, "lonely.test"),
             ("example", RecordType::DS, "example"),
         ] {
-            let question = Question { name: name.parse().unwrap(), rtype, class: Class::IN };
+            let question = Question {
+                name: name.parse().unwrap(),
+                rtype,
+                class: Class::IN,
+            };
             let found = table.find(&question).unwrap().chain.as_ref().unwrap();
             assert!(Arc::ptr_eq(found, &chains[zone]), "{name} {rtype}");
         }
         let empty = Table::new(String::new());
-        let question = Question { name: Name::root(), rtype: RecordType::A, class: Class::IN };
+        let question = Question {
+            name: Name::root(),
+            rtype: RecordType::A,
+            class: Class::IN,
+        };
         assert!(empty.find(&question).is_none());
     }
 }

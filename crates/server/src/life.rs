@@ -1,7 +1,8 @@
 //! Start, reload, stop: the life of a configuration.
 //!
-//! A new configuration is read, built and bound completely before the running one is touched; then one pointer is
-//! exchanged. Sockets that both have stay open. The old generation ends when its last exchange is over.
+//! A new configuration is read, built and bound completely before the running one is touched; then
+//! one pointer is exchanged. Sockets that both have stay open. The old generation ends when its
+//! last exchange is over.
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,12 @@ use corten_plugin::{Directive, Plugin, Process, Reload, ReloadError, Running, St
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::batch;
 use crate::build::build;
 use crate::generation::{Generation, Listener};
 use crate::limits::DRAIN;
 use crate::listen::{Sockets, open};
 use crate::worker::Workers;
-use crate::batch;
 
 /// What is served when a Corefile has no server block (CoreDNS's choice).
 pub const BUILT_IN: &str = ". {\n    whoami\n    log\n}\n";
@@ -80,16 +81,27 @@ impl Server {
     pub async fn start(settings: Settings, process: Arc<Process>) -> Result<Arc<Self>, StartError> {
         batch::raise_file_limit();
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = Workers::start(count).map_err(|error| StartError(format!("workers: {error}")))?;
+        let workers =
+            Workers::start(count).map_err(|error| StartError(format!("workers: {error}")))?;
         let corefile = read(&settings)?;
-        let generation = build(&corefile, &settings.directives, settings.dns_port, &process, None).map_err(start_error)?;
+        let generation = build(
+            &corefile,
+            &settings.directives,
+            settings.dns_port,
+            &process,
+            None,
+        )
+        .map_err(start_error)?;
         let (ended, generation) = alive(generation);
         let sockets = open_new(&generation, None, workers.count())?;
         let server = Arc::new(Self {
             settings,
             process,
             current: watch::channel(Arc::clone(&generation)).0,
-            state: Mutex::new(State { workers: None, ended }),
+            state: Mutex::new(State {
+                workers: None,
+                ended,
+            }),
         });
         let reload: Arc<dyn Reload> = Arc::clone(&server) as _;
         server.process.set_reload(Arc::downgrade(&reload));
@@ -116,12 +128,20 @@ impl Server {
     /// Swaps in what the source says now.
     pub async fn reload(&self) -> Result<(), StartError> {
         let mut state = self.state.lock().await;
-        let Some(workers) = &state.workers else { return Err(StartError("the server has stopped".into())) };
+        let Some(workers) = &state.workers else {
+            return Err(StartError("the server has stopped".into()));
+        };
         let before = Arc::clone(&self.current.borrow());
         let corefile = read(&self.settings)?;
         let directives = &self.settings.directives;
-        let generation =
-            build(&corefile, directives, self.settings.dns_port, &self.process, Some(&before)).map_err(start_error)?;
+        let generation = build(
+            &corefile,
+            directives,
+            self.settings.dns_port,
+            &self.process,
+            Some(&before),
+        )
+        .map_err(start_error)?;
         let (ended, generation) = alive(generation);
         let sockets = open_new(&generation, Some(&before), workers.count())?;
         start_plugins(&generation, &self.process).await?;
@@ -145,10 +165,13 @@ impl Server {
         Ok(())
     }
 
-    /// Stops listening, answers what was asked, stops the plugins, ends the threads; within the drain time.
+    /// Stops listening, answers what was asked, stops the plugins, ends the threads; within the
+    /// drain time.
     pub async fn stop(&self) {
         let mut state = self.state.lock().await;
-        let Some(workers) = state.workers.take() else { return };
+        let Some(workers) = state.workers.take() else {
+            return;
+        };
         let plugins = plugins_of(&self.current.borrow());
         let (_, nothing) = alive(Generation::nothing());
         self.current.send_replace(nothing);
@@ -162,7 +185,9 @@ impl Server {
 impl Reload for Server {
     async fn read(&self) -> Result<Running, ReloadError> {
         let corefile = read(&self.settings).map_err(|error| ReloadError(error.0))?;
-        Ok(Running { fingerprint: corefile.fingerprint_input().into() })
+        Ok(Running {
+            fingerprint: corefile.fingerprint_input().into(),
+        })
     }
 
     fn running(&self) -> Running {
@@ -171,7 +196,9 @@ impl Reload for Server {
 
     async fn reload(&self) -> Result<(), ReloadError> {
         tracing::info!("Reloading");
-        Self::reload(self).await.map_err(|error| ReloadError(error.0))?;
+        Self::reload(self)
+            .await
+            .map_err(|error| ReloadError(error.0))?;
         tracing::info!("Reloading complete");
         Ok(())
     }
@@ -179,7 +206,9 @@ impl Reload for Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -194,17 +223,31 @@ fn read(settings: &Settings) -> Result<Corefile, StartError> {
         Source::File(path) => {
             let name = path.display().to_string();
             let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-            let text = String::from_utf8(text).map_err(|_| StartError(format!("{name}: the file is not UTF-8")))?;
+            let text = String::from_utf8(text)
+                .map_err(|_| StartError(format!("{name}: the file is not UTF-8")))?;
             (name, text, Some(path.as_path()))
         }
     };
-    let known: Vec<&str> = settings.directives.iter().map(|directive| directive.name).collect();
+    let known: Vec<&str> = settings
+        .directives
+        .iter()
+        .map(|directive| directive.name)
+        .collect();
     let parse = |source: &corten_corefile::Source<'_>| {
-        corten_corefile::parse(source, &known, &|name| std::env::var(name).ok()).map_err(start_error)
+        corten_corefile::parse(source, &known, &|name| std::env::var(name).ok())
+            .map_err(start_error)
     };
-    let corefile = parse(&corten_corefile::Source { name: &name, text: &text, path })?;
+    let corefile = parse(&corten_corefile::Source {
+        name: &name,
+        text: &text,
+        path,
+    })?;
     match corefile.blocks.is_empty() {
-        true => parse(&corten_corefile::Source { name: "built-in configuration", text: BUILT_IN, path: None }),
+        true => parse(&corten_corefile::Source {
+            name: "built-in configuration",
+            text: BUILT_IN,
+            path: None,
+        }),
         false => Ok(corefile),
     }
 }
@@ -217,7 +260,10 @@ fn unreadable(path: &Path, error: &io::Error) -> StartError {
         io::ErrorKind::IsADirectory => "is a directory".to_owned(),
         _ => error.to_string(),
     };
-    StartError(format!("loading Caddyfile via flag: open {}: {reason}", path.display()))
+    StartError(format!(
+        "loading Caddyfile via flag: open {}: {reason}",
+        path.display()
+    ))
 }
 
 /// Puts a generation into service's hands; the receiver ends when nobody has it any more.
@@ -228,11 +274,18 @@ fn alive(mut generation: Generation) -> (oneshot::Receiver<()>, Arc<Generation>)
 }
 
 /// Opens the sockets that the running generation does not have; all or none.
-fn open_new(generation: &Generation, before: Option<&Generation>, workers: usize) -> Result<Vec<Vec<Sockets>>, StartError> {
+fn open_new(
+    generation: &Generation,
+    before: Option<&Generation>,
+    workers: usize,
+) -> Result<Vec<Vec<Sockets>>, StartError> {
     let mut listeners: Vec<Listener> = generation.tables.keys().copied().collect();
     listeners.retain(|listener| before.is_none_or(|before| !before.tables.contains_key(listener)));
     listeners.sort();
-    listeners.into_iter().map(|listener| open(listener, workers).map_err(start_error)).collect()
+    listeners
+        .into_iter()
+        .map(|listener| open(listener, workers).map_err(start_error))
+        .collect()
 }
 
 /// Starts the plugins in list order; when one fails, those before it are stopped again.
@@ -252,7 +305,10 @@ async fn start_plugins(generation: &Generation, process: &Arc<Process>) -> Resul
 }
 
 fn plugins_of(generation: &Generation) -> Vec<Arc<dyn Plugin>> {
-    generation.plugins().map(|(plugin, _)| Arc::clone(plugin)).collect()
+    generation
+        .plugins()
+        .map(|(plugin, _)| Arc::clone(plugin))
+        .collect()
 }
 
 async fn stop_plugins(plugins: Vec<Arc<dyn Plugin>>, why: Stop) {

@@ -5,9 +5,11 @@ use std::time::Duration;
 pub(crate) const BATCH_MESSAGES: usize = 64;
 /// Octets of the largest UDP query: what EDNS clients announce for themselves at most in practice.
 pub(crate) const UDP_QUERY_OCTETS_MAX: usize = 4096;
-/// Kernel queue of a UDP socket, in octets: some 5,000 small queries, so that a burst outlives a scheduling delay.
+/// Kernel queue of a UDP socket, in octets: some 5,000 small queries, so that a burst outlives a
+/// scheduling delay.
 pub(crate) const UDP_QUEUE_OCTETS: usize = 4 << 20;
-/// Exchanges of one worker that wait for the network; beyond it new ones are dropped and memory answers go on.
+/// Exchanges of one worker that wait for the network; beyond it new ones are dropped and memory
+/// answers go on.
 pub(crate) const WAITING_MAX: usize = 16_384;
 /// Open TCP and TLS connections of the process; beyond it new ones are closed.
 pub(crate) const CONNECTIONS_MAX: usize = 8192;
@@ -19,7 +21,8 @@ pub(crate) const READ_OCTETS: usize = 4 * 1024;
 pub(crate) const WRITE_OCTETS: usize = 64 * 1024;
 /// A connection must send its first whole query within this time (CoreDNS's value).
 pub(crate) const FIRST_QUERY: Duration = Duration::from_secs(3);
-/// Afterwards it may be silent for this time (CoreDNS's value). Only whole queries count, so dripping octets do not help.
+/// Afterwards it may be silent for this time (CoreDNS's value). Only whole queries count, so
+/// dripping octets do not help.
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
 /// A client that does not take its replies for this time is given up.
 pub(crate) const WRITE: Duration = Duration::from_secs(5);

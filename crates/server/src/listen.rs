@@ -25,15 +25,19 @@ pub(crate) struct BindError {
     text: String,
 }
 
-/// Opens one listener for `workers` workers: each gets sockets of its own on the same address (SO_REUSEPORT), so that
-/// the kernel spreads the load and no worker waits for another.
+/// Opens one listener for `workers` workers: each gets sockets of its own on the same address
+/// (SO_REUSEPORT), so that the kernel spreads the load and no worker waits for another.
 pub(crate) fn open(listener: Listener, workers: usize) -> Result<Vec<Sockets>, BindError> {
     let datagrams = listener.transport == Transport::Dns;
     (0..workers)
         .map(|_| {
-            let tcp = tcp(listener.address).map_err(|error| explain("tcp", listener.address, &error))?;
+            let tcp =
+                tcp(listener.address).map_err(|error| explain("tcp", listener.address, &error))?;
             let udp = match datagrams {
-                true => Some(udp(listener.address).map_err(|error| explain("udp", listener.address, &error))?),
+                true => Some(
+                    udp(listener.address)
+                        .map_err(|error| explain("udp", listener.address, &error))?,
+                ),
                 false => None,
             };
             Ok(Sockets { listener, udp, tcp })
@@ -56,7 +60,11 @@ fn explain(network: &'static str, address: SocketAddr, error: &io::Error) -> Bin
         io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
         _ => error.to_string(),
     };
-    BindError { network, address, text }
+    BindError {
+        network,
+        address,
+        text,
+    }
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

@@ -19,15 +19,25 @@ struct Story {
 
 /// Keeps what a panic says for the line that [`caught`] logs, instead of printing it.
 ///
-/// A panic on a thread of which nobody asks is printed as always. To be called once, by the program.
+/// A panic on a thread of which nobody asks is printed as always. To be called once, by the
+/// program.
 pub fn install_panic_hook() {
     let fallback = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
         let payload = info.payload();
-        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        let place = info.location().map(|place| format!(", {place}")).unwrap_or_default();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let place = info
+            .location()
+            .map(|place| format!(", {place}"))
+            .unwrap_or_default();
         let what = format!("{}{place}", text.unwrap_or("panic"));
-        let story = Story { what, stack: Backtrace::force_capture() };
+        let story = Story {
+            what,
+            stack: Backtrace::force_capture(),
+        };
         // While a thread ends its locals may be gone already.
         if LAST.try_with(|last| last.replace(Some(story))).is_err() {
             fallback(info);
@@ -46,18 +56,26 @@ pub(crate) struct Policy {
 
 /// Runs something that may panic; nothing when it did.
 pub(crate) fn contain<T>(policy: Policy, name: &str, run: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(run)).inspect_err(|_| caught(policy, name)).ok()
+    catch_unwind(AssertUnwindSafe(run))
+        .inspect_err(|_| caught(policy, name))
+        .ok()
 }
 
 /// The same for something that waits.
-pub(crate) async fn contain_wait<T>(policy: Policy, name: &str, wait: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn contain_wait<T>(
+    policy: Policy,
+    name: &str,
+    wait: impl Future<Output = T>,
+) -> Option<T> {
     let mut wait = pin!(wait);
-    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| wait.as_mut().poll(context))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(end)) => Poll::Ready(Some(end)),
-        Err(_) => {
-            caught(policy, name);
-            Poll::Ready(None)
+    std::future::poll_fn(|context| {
+        match catch_unwind(AssertUnwindSafe(|| wait.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(end)) => Poll::Ready(Some(end)),
+            Err(_) => {
+                caught(policy, name);
+                Poll::Ready(None)
+            }
         }
     })
     .await
@@ -66,15 +84,27 @@ pub(crate) async fn contain_wait<T>(policy: Policy, name: &str, wait: impl Futur
 /// Logs and counts a panic, with CoreDNS's words.
 fn caught(policy: Policy, name: &str) {
     let story = LAST.with(|last| last.take());
-    let (what, stack) = story.map_or_else(|| ("panic".to_owned(), None), |story| (story.what, Some(story.stack)));
-    registry().counter("coredns_panics_total", "A metrics that counts the number of panics.", &[]).increment();
+    let (what, stack) = story.map_or_else(
+        || ("panic".to_owned(), None),
+        |story| (story.what, Some(story.stack)),
+    );
+    registry()
+        .counter(
+            "coredns_panics_total",
+            "A metrics that counts the number of panics.",
+            &[],
+        )
+        .increment();
     match stack.filter(|_| policy.stacktrace || policy.fatal) {
-        Some(stack) => tracing::error!("Recovered from panic in server: \"{name}\" {what}\n{stack}"),
+        Some(stack) => {
+            tracing::error!("Recovered from panic in server: \"{name}\" {what}\n{stack}")
+        }
         None => tracing::error!("Recovered from panic in server: \"{name}\" {what}"),
     }
     if policy.fatal {
         tracing::error!("debug is on: the process ends with the panic");
-        // The log's writer is another thread; a panic that nobody contains must not be lost with it.
+        // The log's writer is another thread; a panic that nobody contains must not be lost with
+        // it.
         std::thread::sleep(std::time::Duration::from_millis(100));
         std::process::abort();
     }
@@ -84,7 +114,8 @@ fn caught(policy: Policy, name: &str) {
 pub(crate) fn mend(ex: &mut Exchange) {
     let message = ex.query.octets().to_vec();
     ex.recycle();
-    // It passed the gate before, so it does again; a question that a plugin changed is the client's again.
+    // It passed the gate before, so it does again; a question that a plugin changed is the client's
+    // again.
     let _ = ex.query.read(&message);
     let _ = ex.answer(corten_wire::Rcode::SERVFAIL);
 }
@@ -97,8 +128,18 @@ mod tests {
     async fn a_panic_costs_one_result() {
         let policy = Policy::default();
         assert_eq!(contain(policy, "dns://:53", || 1), Some(1));
-        assert_eq!(contain(policy, "dns://:53", || -> u8 { panic!("one") }), None);
-        assert_eq!(contain_wait(policy, "dns://:53", async { tokio::task::yield_now().await; 2 }).await, Some(2));
+        assert_eq!(
+            contain(policy, "dns://:53", || -> u8 { panic!("one") }),
+            None
+        );
+        assert_eq!(
+            contain_wait(policy, "dns://:53", async {
+                tokio::task::yield_now().await;
+                2
+            })
+            .await,
+            Some(2)
+        );
         let broken = async {
             tokio::task::yield_now().await;
             panic!("two")

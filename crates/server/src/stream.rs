@@ -70,7 +70,9 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
 
 /// Starts the task of a new connection; one too many is closed.
 fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
-    let Some(place) = Connected::new() else { return };
+    let Some(place) = Connected::new() else {
+        return;
+    };
     let current = current.clone();
     tokio::spawn(async move {
         let _place = place;
@@ -79,24 +81,42 @@ fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Cu
         // How a connection ends is the client's business; it is told nothing more.
         let _ = match listener.transport {
             Scheme::Tls => shake_hands(stream, client, local, listener, current).await,
-            _ => Connection::new(stream, client, local, Transport::Tcp, listener).run(current).await,
+            _ => {
+                Connection::new(stream, client, local, Transport::Tcp, listener)
+                    .run(current)
+                    .await
+            }
         };
     });
 }
 
-async fn shake_hands(stream: TcpStream, client: SocketAddr, local: SocketAddr, listener: Listener, current: Current) -> io::Result<()> {
+async fn shake_hands(
+    stream: TcpStream,
+    client: SocketAddr,
+    local: SocketAddr,
+    listener: Listener,
+    current: Current,
+) -> io::Result<()> {
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let start = timeout(limits::HANDSHAKE, acceptor).await??;
     let table = current.borrow().tables.get(&listener).map(Arc::clone);
-    let identity = table.and_then(|table| table.identity(start.client_hello().server_name()).map(Arc::clone));
+    let identity = table.and_then(|table| {
+        table
+            .identity(start.client_hello().server_name())
+            .map(Arc::clone)
+    });
     // A TLS listener without an identity is not built; should it happen, nothing is served.
-    let Some(identity) = identity else { return Ok(()) };
+    let Some(identity) = identity else {
+        return Ok(());
+    };
     if !identity.is_ready() {
         // Afterwards the handshake fails with an alert; never is anything served in the clear.
         let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
     }
     let stream = timeout(limits::HANDSHAKE, start.into_stream(identity.config(DOT))).await??;
-    Connection::new(stream, client, local, Transport::Tls, listener).run(current).await
+    Connection::new(stream, client, local, Transport::Tls, listener)
+        .run(current)
+        .await
 }
 
 /// One connection and what was read from and is to be written to it.
@@ -119,7 +139,13 @@ struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(stream: S, client: SocketAddr, local: SocketAddr, transport: Transport, listener: Listener) -> Self {
+    fn new(
+        stream: S,
+        client: SocketAddr,
+        local: SocketAddr,
+        transport: Transport,
+        listener: Listener,
+    ) -> Self {
         Self {
             stream,
             client: SocketAddr::new(client.ip().to_canonical(), client.port()),
@@ -137,7 +163,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Answers queries until the client closes, is silent too long, or the address is no longer served.
+    /// Answers queries until the client closes, is silent too long, or the address is no longer
+    /// served.
     ///
     /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
     async fn run(mut self, mut current: Current) -> io::Result<()> {
@@ -147,7 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         tokio::pin!(silence);
         let mut leaving = false;
         loop {
-            let Some(table) = generation.tables.get(&self.listener) else { return Ok(()) };
+            let Some(table) = generation.tables.get(&self.listener) else {
+                return Ok(());
+            };
             while self.answer_some(table, &generation, &sender) {
                 self.flush().await?;
             }
@@ -193,32 +222,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Answers the whole messages of the input, as long as not too many wait; returns whether the replies must be
-    /// written before there is room for more.
-    fn answer_some(&mut self, table: &Arc<Table>, generation: &Arc<Generation>, sender: &mpsc::Sender<Vec<u8>>) -> bool {
+    /// Answers the whole messages of the input, as long as not too many wait; returns whether the
+    /// replies must be written before there is room for more.
+    fn answer_some(
+        &mut self,
+        table: &Arc<Table>,
+        generation: &Arc<Generation>,
+        sender: &mpsc::Sender<Vec<u8>>,
+    ) -> bool {
         let mut received = None;
         while self.waiting < limits::PIPELINE_MAX {
             if self.output.len() >= limits::WRITE_OCTETS {
                 return true;
             }
-            let Some((length, rest)) = self.input.get(self.begun..).and_then(|input| input.split_first_chunk::<2>())
+            let Some((length, rest)) = self
+                .input
+                .get(self.begun..)
+                .and_then(|input| input.split_first_chunk::<2>())
             else {
                 return false;
             };
             let length = usize::from(u16::from_be_bytes(*length));
-            let Some(message) = rest.get(..length) else { return false };
+            let Some(message) = rest.get(..length) else {
+                return false;
+            };
             let received = *received.get_or_insert_with(Instant::now);
             self.heard = received;
             self.queries += 1;
             self.begun += 2 + length;
-            let journey = Journey { client: self.client, local: self.local, transport: self.transport, received };
+            let journey = Journey {
+                client: self.client,
+                local: self.local,
+                transport: self.transport,
+                received,
+            };
             let start = self.output.len();
             self.output.extend_from_slice(&[0, 0]);
             match answer(&mut self.ex, table, message, journey, &mut self.output) {
                 Outcome::Reply(then) => {
                     prefix(&mut self.output, start);
                     if let Some(chain) = then {
-                        self.behind.push((std::mem::take(&mut self.ex), Arc::clone(table), Arc::clone(chain)));
+                        self.behind.push((
+                            std::mem::take(&mut self.ex),
+                            Arc::clone(table),
+                            Arc::clone(chain),
+                        ));
                     }
                 }
                 Outcome::Nothing => self.output.truncate(start),
@@ -227,7 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let (chain, at, phase) = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
                     let Some(place) = Place::take() else { continue };
                     self.waiting += 1;
-                    let (table, generation, sender) = (Arc::clone(table), Arc::clone(generation), sender.clone());
+                    let (table, generation, sender) =
+                        (Arc::clone(table), Arc::clone(generation), sender.clone());
                     let mut ex = std::mem::take(&mut self.ex);
                     tokio::spawn(async move {
                         let (_place, _generation) = (place, generation);
@@ -237,7 +286,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         } else {
                             out.clear();
                         }
-                        // The channel has room for every waiter; it is closed when the client has gone.
+                        // The channel has room for every waiter; it is closed when the client has
+                        // gone.
                         let _ = sender.send(out).await;
                         if ex.has_afterwards() {
                             finish_afterwards(&mut ex, &table, &chain).await;
@@ -274,7 +324,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Forgets answered input and sees to it that the next read has room, but not more than a message needs.
+    /// Forgets answered input and sees to it that the next read has room, but not more than a
+    /// message needs.
     fn make_room(&mut self) {
         if self.begun == self.input.len() {
             self.input.clear();
@@ -282,7 +333,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.input.drain(..self.begun);
         }
         self.begun = 0;
-        let room = limits::READ_OCTETS.min((2 + MESSAGE_OCTETS_MAX).saturating_sub(self.input.len()).max(1));
+        let room = limits::READ_OCTETS.min(
+            (2 + MESSAGE_OCTETS_MAX)
+                .saturating_sub(self.input.len())
+                .max(1),
+        );
         self.input.reserve(room);
     }
 }

@@ -36,7 +36,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // A task is dropped on its worker's thread; while that one ends the count no longer matters.
+        // A task is dropped on its worker's thread; while that one ends the count no longer
+        // matters.
         let _ = WAITING.try_with(|waiting| waiting.set(waiting.get().saturating_sub(1)));
     }
 }
@@ -44,7 +45,9 @@ impl Drop for Place {
 /// Serves one socket until a generation no longer listens there.
 pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Current) {
     let generation = Arc::clone(&current.borrow_and_update());
-    let Some(table) = generation.tables.get(&listener).map(Arc::clone) else { return };
+    let Some(table) = generation.tables.get(&listener).map(Arc::clone) else {
+        return;
+    };
     let socket = match UdpSocket::from_std(socket) {
         Ok(socket) => Arc::new(socket),
         Err(error) => return tracing::error!("udp {}: {error}", listener.address),
@@ -74,8 +77,8 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
                 if ready.is_err() {
                     break;
                 }
-                // One system call a turn; an empty queue clears the readiness. Errors such as ECONNREFUSED of a
-                // client that has gone are of no interest: the queue goes on.
+                // One system call a turn; an empty queue clears the readiness. Errors such as
+                // ECONNREFUSED of a client that has gone are of no interest: the queue goes on.
                 let _ = socket.try_io(Interest::READABLE, || worker.receive(socket.as_raw_fd()));
                 worker.send().await;
             }
@@ -111,13 +114,30 @@ impl Worker {
 
     fn take(&mut self, index: usize, received: Instant) {
         let mut out = std::mem::take(self.batch.reply_to(index));
-        let Some(datagram) = self.batch.datagram(index) else { return self.batch.take_back() };
-        let local = datagram.to.map_or(self.local, |to| SocketAddr::new(to, self.local.port()));
-        let journey = Journey { client: datagram.from, local, transport: Transport::Udp, received };
-        let outcome = answer(&mut self.ex, &self.table, datagram.octets, journey, &mut out);
+        let Some(datagram) = self.batch.datagram(index) else {
+            return self.batch.take_back();
+        };
+        let local = datagram
+            .to
+            .map_or(self.local, |to| SocketAddr::new(to, self.local.port()));
+        let journey = Journey {
+            client: datagram.from,
+            local,
+            transport: Transport::Udp,
+            received,
+        };
+        let outcome = answer(
+            &mut self.ex,
+            &self.table,
+            datagram.octets,
+            journey,
+            &mut out,
+        );
         match outcome {
             Outcome::Reply(None) => (),
-            Outcome::Reply(Some(chain)) => self.behind.push((std::mem::take(&mut self.ex), Arc::clone(chain))),
+            Outcome::Reply(Some(chain)) => self
+                .behind
+                .push((std::mem::take(&mut self.ex), Arc::clone(chain))),
             Outcome::Nothing => self.batch.take_back(),
             Outcome::Waits(waiting) => {
                 let source = datagram.to;
@@ -150,7 +170,9 @@ impl Worker {
         let mut waited = false;
         while sent < self.batch.replies() {
             let socket = Arc::clone(&self.socket);
-            match socket.try_io(Interest::WRITABLE, || self.batch.send(socket.as_raw_fd(), sent)) {
+            match socket.try_io(Interest::WRITABLE, || {
+                self.batch.send(socket.as_raw_fd(), sent)
+            }) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !waited => {
                     waited = true;
@@ -174,13 +196,16 @@ impl Worker {
     }
 }
 
-/// Sends the reply of an exchange that waited; from the address that was asked, where the socket has several.
+/// Sends the reply of an exchange that waited; from the address that was asked, where the socket
+/// has several.
 fn send_one(socket: &UdpSocket, reply: &[u8], to: SocketAddr, source: Option<IpAddr>) {
     let (buffers, to) = ([io::IoSlice::new(reply)], to.into());
     let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
     // A full queue loses the reply, as the network might; the client asks again.
     let _ = match source.map(source_control) {
-        Some((control, length)) => SockRef::from(socket).sendmsg(&message.with_control(&control[..length]), 0),
+        Some((control, length)) => {
+            SockRef::from(socket).sendmsg(&message.with_control(&control[..length]), 0)
+        }
         None => SockRef::from(socket).sendmsg(&message, 0),
     };
 }

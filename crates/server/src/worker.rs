@@ -15,8 +15,9 @@ pub(crate) type Current = watch::Receiver<Arc<Generation>>;
 
 /// The threads that serve.
 ///
-/// Everything of a query stays on the thread that received it: sockets, waiting tasks, timers, counters. A socket's
-/// task ends by itself when a generation no longer listens there, after it has answered what was queued.
+/// Everything of a query stays on the thread that received it: sockets, waiting tasks, timers,
+/// counters. A socket's task ends by itself when a generation no longer listens there, after it has
+/// answered what was queued.
 pub(crate) struct Workers {
     handles: Vec<Handle>,
     stops: Vec<oneshot::Sender<()>>,
@@ -26,17 +27,28 @@ pub(crate) struct Workers {
 impl Workers {
     /// Starts `count` threads.
     pub(crate) fn start(count: usize) -> io::Result<Self> {
-        let mut workers = Self { handles: Vec::new(), stops: Vec::new(), threads: Vec::new() };
+        let mut workers = Self {
+            handles: Vec::new(),
+            stops: Vec::new(),
+            threads: Vec::new(),
+        };
         for number in 0..count {
             // Sockets are asked for new work after this many tasks: waiters must not starve them.
-            let runtime = Builder::new_current_thread().enable_all().event_interval(31).build()?;
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(31)
+                .build()?;
             let (stop, stopped) = oneshot::channel::<()>();
             workers.handles.push(runtime.handle().clone());
             workers.stops.push(stop);
-            workers.threads.push(std::thread::Builder::new().name(format!("corten-{number}")).spawn(move || {
-                // Ends with a message or with the sender.
-                let _ = runtime.block_on(stopped);
-            })?);
+            workers.threads.push(
+                std::thread::Builder::new()
+                    .name(format!("corten-{number}"))
+                    .spawn(move || {
+                        // Ends with a message or with the sender.
+                        let _ = runtime.block_on(stopped);
+                    })?,
+            );
         }
         Ok(workers)
     }
@@ -52,7 +64,11 @@ impl Workers {
             if let Some(udp) = sockets.udp {
                 handle.spawn(udp::serve(udp, sockets.listener, current.clone()));
             }
-            handle.spawn(stream::serve(sockets.tcp, sockets.listener, current.clone()));
+            handle.spawn(stream::serve(
+                sockets.tcp,
+                sockets.listener,
+                current.clone(),
+            ));
         }
     }
 

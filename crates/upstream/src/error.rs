@@ -16,7 +16,8 @@ pub enum Phase {
 
 /// Why a query was not answered by its upstreams.
 ///
-/// The texts are Go's, because people match them: `read udp 127.0.0.1:4000->127.0.0.1:53: i/o timeout`.
+/// The texts are Go's, because people match them: `read udp 127.0.0.1:4000->127.0.0.1:53: i/o
+/// timeout`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpstreamError {
@@ -44,7 +45,16 @@ pub enum UpstreamError {
 
 impl UpstreamError {
     fn sentence(&self) -> String {
-        let Self::Io { phase, network, local, remote, source } = self else { return String::new() };
+        let Self::Io {
+            phase,
+            network,
+            local,
+            remote,
+            source,
+        } = self
+        else {
+            return String::new();
+        };
         let (verb, call) = match phase {
             Phase::Dial => ("dial", "connect"),
             Phase::Write => ("write", "write"),
@@ -77,7 +87,13 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn error(self, phase: Phase, source: io::Error) -> UpstreamError {
-        UpstreamError::Io { phase, network: self.network, local: self.local, remote: self.remote, source }
+        UpstreamError::Io {
+            phase,
+            network: self.network,
+            local: self.local,
+            remote: self.remote,
+            source,
+        }
     }
 
     pub(crate) fn timeout(self, phase: Phase) -> UpstreamError {

@@ -46,7 +46,10 @@ impl Group {
     /// A group; nothing is opened before the first query.
     pub fn new(servers: Vec<Server>, settings: Settings) -> Self {
         Self {
-            upstreams: servers.into_iter().map(|server| Arc::new(Upstream::new(server))).collect(),
+            upstreams: servers
+                .into_iter()
+                .map(|server| Arc::new(Upstream::new(server)))
+                .collect(),
             settings: Arc::new(settings),
             turn: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -58,17 +61,27 @@ impl Group {
         &self.upstreams
     }
 
-    /// Asks the servers in the policy's order until one answers, or the time or the attempts are used up.
+    /// Asks the servers in the policy's order until one answers, or the time or the attempts are
+    /// used up.
     ///
     /// `datagram`: the client came over UDP. `all_down` is called when every server counts as down.
-    pub async fn ask(&self, query: &[u8], datagram: bool, all_down: impl Fn()) -> Result<Answered, UpstreamError> {
+    pub async fn ask(
+        &self,
+        query: &[u8],
+        datagram: bool,
+        all_down: impl Fn(),
+    ) -> Result<Answered, UpstreamError> {
         let _in_flight = self.enter()?;
         let settings = &self.settings;
-        let plain = match datagram && !settings.force_tcp || settings.prefer_udp && !settings.force_tcp {
+        let plain = match (datagram || settings.prefer_udp) && !settings.force_tcp {
             true => Kind::Datagram,
             false => Kind::Stream,
         };
-        let attempts_max = if settings.attempts_max == 0 { 2 * self.upstreams.len() } else { settings.attempts_max };
+        let attempts_max = if settings.attempts_max == 0 {
+            2 * self.upstreams.len()
+        } else {
+            settings.attempts_max
+        };
         let (until, order) = (Instant::now() + BUDGET, self.order());
         let (mut down, mut attempts, mut last) = (0, 0, Err(UpstreamError::NoHealthy));
         for &index in order.iter().cycle() {
@@ -95,7 +108,11 @@ impl Group {
             let over = attempts >= attempts_max || Instant::now() >= until;
             match &last {
                 // Each server is asked for its opinion once; the last one counts.
-                Ok(answered) if over || attempts >= self.upstreams.len() || !self.fails_over(answered) => break,
+                Ok(answered)
+                    if over || attempts >= self.upstreams.len() || !self.fails_over(answered) =>
+                {
+                    break;
+                }
                 Err(_) => {
                     self.upstreams[index].check(&self.settings);
                     if over {
@@ -108,19 +125,34 @@ impl Group {
         last
     }
 
-    async fn attempt(&self, index: usize, query: &[u8], kind: Kind) -> Result<Answered, UpstreamError> {
+    async fn attempt(
+        &self,
+        index: usize,
+        query: &[u8],
+        kind: Kind,
+    ) -> Result<Answered, UpstreamError> {
         let (upstream, settings) = (&self.upstreams[index], &self.settings);
-        let mut octets = upstream.exchange(query, kind, settings, settings.read_timeout).await?;
+        let mut octets = upstream
+            .exchange(query, kind, settings, settings.read_timeout)
+            .await?;
         let truncated = octets.get(2).is_some_and(|flags| flags & 0x02 != 0);
         if truncated && kind == Kind::Datagram && settings.prefer_udp {
-            octets = upstream.exchange(query, Kind::Stream, settings, settings.read_timeout).await?;
+            octets = upstream
+                .exchange(query, Kind::Stream, settings, settings.read_timeout)
+                .await?;
         }
-        Ok(Answered { octets, upstream: index })
+        Ok(Answered {
+            octets,
+            upstream: index,
+        })
     }
 
     /// Whether the settings want another server's opinion.
     fn fails_over(&self, answered: &Answered) -> bool {
-        let rcode = answered.octets.get(3).map_or(Rcode::SERVFAIL, |flags| Rcode(u16::from(flags & 0xf)));
+        let rcode = answered
+            .octets
+            .get(3)
+            .map_or(Rcode::SERVFAIL, |flags| Rcode(u16::from(flags & 0xf)));
         self.settings.failover.contains(&rcode)
     }
 
@@ -131,7 +163,11 @@ impl Group {
         }
         let before = self.in_flight.fetch_add(1, Relaxed);
         let entered = InFlight(&self.in_flight);
-        if before < max { Ok(Some(entered)) } else { Err(UpstreamError::Concurrent(max)) }
+        if before < max {
+            Ok(Some(entered))
+        } else {
+            Err(UpstreamError::Concurrent(max))
+        }
     }
 
     /// In which order this query's servers are asked.

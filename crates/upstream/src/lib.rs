@@ -8,8 +8,9 @@
 //! | [`upstream`] | one server: kept sockets, health |
 //! | [`group`] | several servers: policy, failover, the budget of a query |
 //!
-//! A query in flight has its socket for itself: a random port and a random id that no other query shares. What does
-//! not come from the server that was asked, or does not answer the question, is ignored (RFC 5452 section 9).
+//! A query in flight has its socket for itself: a random port and a random id that no other query
+//! shares. What does not come from the server that was asked, or does not answer the question, is
+//! ignored (RFC 5452 section 9).
 mod connection;
 mod error;
 mod group;

@@ -45,7 +45,8 @@ pub struct Server {
 /// What is asked of a server that failed, until it answers.
 #[derive(Clone, Debug)]
 pub struct HealthCheck {
-    /// Time between two checks; they grow apart while the server stays silent, to sixteen times this.
+    /// Time between two checks; they grow apart while the server stays silent, to sixteen times
+    /// this.
     pub interval: Duration,
     /// RD of the check.
     pub recursion_desired: bool,
@@ -58,7 +59,8 @@ pub struct HealthCheck {
 pub struct Settings {
     /// Default: random.
     pub policy: Policy,
-    /// Checks that must fail before a server counts as down; 0: it never does, and is not checked. Default: 2.
+    /// Checks that must fail before a server counts as down; 0: it never does, and is not checked.
+    /// Default: 2.
     pub max_fails: u32,
     /// The check. Default: `. NS` with RD each 500 ms.
     pub health_check: HealthCheck,
@@ -84,8 +86,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let check =
-            HealthCheck { interval: Duration::from_millis(500), recursion_desired: true, domain: Name::root() };
+        let check = HealthCheck {
+            interval: Duration::from_millis(500),
+            recursion_desired: true,
+            domain: Name::root(),
+        };
         Self {
             policy: Policy::default(),
             max_fails: 2,

@@ -12,7 +12,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::*;
 
 fn query(name: &str) -> Vec<u8> {
-    let question = Question { name: name.parse().unwrap(), rtype: RecordType::A, class: Class::IN };
+    let question = Question {
+        name: name.parse().unwrap(),
+        rtype: RecordType::A,
+        class: Class::IN,
+    };
     Query::ask(7, &question).octets().to_vec()
 }
 
@@ -23,11 +27,17 @@ fn response(query: &[u8]) -> Vec<u8> {
 }
 
 fn settings() -> Settings {
-    Settings { read_timeout: Duration::from_millis(150), ..Settings::default() }
+    Settings {
+        read_timeout: Duration::from_millis(150),
+        ..Settings::default()
+    }
 }
 
 fn group(addresses: &[SocketAddr], settings: Settings) -> Group {
-    let server = |address: &SocketAddr| Server { address: *address, protocol: Protocol::Plain };
+    let server = |address: &SocketAddr| Server {
+        address: *address,
+        protocol: Protocol::Plain,
+    };
     Group::new(addresses.iter().map(server).collect(), settings)
 }
 
@@ -65,16 +75,33 @@ async fn only_the_response_to_the_query_is_taken() {
         all
     })
     .await;
-    let answered = group(&[address], settings()).ask(&query("www.example"), true, || ()).await.unwrap();
+    let answered = group(&[address], settings())
+        .ask(&query("www.example"), true, || ())
+        .await
+        .unwrap();
     assert_eq!(answered.octets[2..], response(&query("www.example"))[2..]);
 }
 
 #[tokio::test]
 async fn a_silent_server_is_told_by_its_address() {
     let address = udp(|_, _| Vec::new()).await;
-    let group = group(&[address], Settings { attempts_max: 1, ..settings() });
-    let error = group.ask(&query("www.example"), true, || ()).await.unwrap_err().to_string();
-    assert!(error.starts_with("read udp 127.0.0.1:") && error.ends_with(&format!("->{address}: i/o timeout")), "{error}");
+    let group = group(
+        &[address],
+        Settings {
+            attempts_max: 1,
+            ..settings()
+        },
+    );
+    let error = group
+        .ask(&query("www.example"), true, || ())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("read udp 127.0.0.1:")
+            && error.ends_with(&format!("->{address}: i/o timeout")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -87,22 +114,53 @@ async fn the_next_server_is_asked_after_a_failure_or_a_chosen_rcode() {
     })
     .await;
     let good = udp(|_, query| vec![response(query)]).await;
-    let sequential = Settings { policy: Policy::Sequential, ..settings() };
-    let answered = group(&[dead, refusing, good], sequential.clone()).ask(&query("a"), true, || ()).await.unwrap();
+    let sequential = Settings {
+        policy: Policy::Sequential,
+        ..settings()
+    };
+    let answered = group(&[dead, refusing, good], sequential.clone())
+        .ask(&query("a"), true, || ())
+        .await
+        .unwrap();
     assert_eq!(answered.upstream, 1);
-    let failover = Settings { failover: vec![corten_wire::Rcode::REFUSED], ..sequential };
-    let answered = group(&[refusing, good], failover.clone()).ask(&query("a"), true, || ()).await.unwrap();
+    let failover = Settings {
+        failover: vec![corten_wire::Rcode::REFUSED],
+        ..sequential
+    };
+    let answered = group(&[refusing, good], failover.clone())
+        .ask(&query("a"), true, || ())
+        .await
+        .unwrap();
     assert_eq!(answered.upstream, 1);
-    let last = group(&[refusing], failover).ask(&query("a"), true, || ()).await.unwrap();
-    assert_eq!(last.octets[3] & 0xf, 5, "the last answer is better than none");
+    let last = group(&[refusing], failover)
+        .ask(&query("a"), true, || ())
+        .await
+        .unwrap();
+    assert_eq!(
+        last.octets[3] & 0xf,
+        5,
+        "the last answer is better than none"
+    );
 }
 
 #[tokio::test]
 async fn a_server_is_down_after_its_checks_failed_and_up_with_the_first_reply() {
     let answering = Arc::new(AtomicUsize::new(0));
     let flag = Arc::clone(&answering);
-    let address = udp(move |_, query| if flag.load(Relaxed) == 1 { vec![response(query)] } else { Vec::new() }).await;
-    let mut settings = Settings { attempts_max: 1, failfast: true, read_timeout: Duration::from_millis(20), ..Settings::default() };
+    let address = udp(move |_, query| {
+        if flag.load(Relaxed) == 1 {
+            vec![response(query)]
+        } else {
+            Vec::new()
+        }
+    })
+    .await;
+    let mut settings = Settings {
+        attempts_max: 1,
+        failfast: true,
+        read_timeout: Duration::from_millis(20),
+        ..Settings::default()
+    };
     settings.health_check.interval = Duration::from_millis(5);
     let group = group(&[address], settings);
     assert!(group.ask(&query("a"), true, || ()).await.is_err());
@@ -113,7 +171,14 @@ async fn a_server_is_down_after_its_checks_failed_and_up_with_the_first_reply() 
     let count = || {
         broken.fetch_add(1, Relaxed);
     };
-    assert_eq!(group.ask(&query("a"), true, count).await.unwrap_err().to_string(), "no healthy proxies");
+    assert_eq!(
+        group
+            .ask(&query("a"), true, count)
+            .await
+            .unwrap_err()
+            .to_string(),
+        "no healthy proxies"
+    );
     assert_eq!(broken.load(Relaxed), 1);
     answering.store(1, Relaxed);
     while group.upstreams()[0].is_down(2) {
@@ -171,7 +236,13 @@ async fn a_truncated_reply_is_asked_for_over_tcp_where_udp_is_only_preferred() {
         stream.write_u16(length).await.unwrap();
         stream.write_all(&response(&query)).await.unwrap();
     });
-    let group = group(&[address], Settings { prefer_udp: true, ..settings() });
+    let group = group(
+        &[address],
+        Settings {
+            prefer_udp: true,
+            ..settings()
+        },
+    );
     let answered = group.ask(&query("a"), false, || ()).await.unwrap();
     assert_eq!(answered.octets[2] & 2, 0);
 }
@@ -192,18 +263,38 @@ async fn ids_and_ports_are_spread_and_a_limit_holds() {
         tasks.spawn(async move {
             let asked = query(&format!("n{number}.example"));
             let answered = group.ask(&asked, true, || ()).await.unwrap();
-            assert_eq!(answered.octets[2..], response(&asked)[2..], "everybody gets the answer to their own question");
+            assert_eq!(
+                answered.octets[2..],
+                response(&asked)[2..],
+                "everybody gets the answer to their own question"
+            );
         });
     }
     while let Some(end) = tasks.join_next().await {
         end.unwrap();
     }
-    assert!(seen.lock().unwrap().len() > 480, "500 random ids are hardly ever this often the same");
+    assert!(
+        seen.lock().unwrap().len() > 480,
+        "500 random ids are hardly ever this often the same"
+    );
 
     let silent = udp(|_, _| Vec::new()).await;
-    let limited = self::group(&[silent], Settings { concurrent_max: 1, attempts_max: 1, ..settings() });
+    let limited = self::group(
+        &[silent],
+        Settings {
+            concurrent_max: 1,
+            attempts_max: 1,
+            ..settings()
+        },
+    );
     let asked = query("a");
-    let (first, second) = tokio::join!(limited.ask(&asked, true, || ()), limited.ask(&asked, true, || ()));
+    let (first, second) = tokio::join!(
+        limited.ask(&asked, true, || ()),
+        limited.ask(&asked, true, || ())
+    );
     assert!(first.is_err());
-    assert_eq!(second.unwrap_err().to_string(), "concurrent queries exceeded maximum 1");
+    assert_eq!(
+        second.unwrap_err().to_string(),
+        "concurrent queries exceeded maximum 1"
+    );
 }

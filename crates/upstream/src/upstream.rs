@@ -43,7 +43,12 @@ impl Shelf {
 
 impl Upstream {
     pub(crate) fn new(server: Server) -> Self {
-        Self { server, shelves: Default::default(), fails: AtomicU32::new(0), checking: AtomicBool::new(false) }
+        Self {
+            server,
+            shelves: Default::default(),
+            fails: AtomicU32::new(0),
+            checking: AtomicBool::new(false),
+        }
     }
 
     /// Where it is.
@@ -56,8 +61,15 @@ impl Upstream {
         max_fails != 0 && self.fails.load(Relaxed) > max_fails
     }
 
-    /// Asks one query. A kept connection that turns out to be closed is replaced by a fresh one, once.
-    pub(crate) async fn exchange(&self, query: &[u8], kind: Kind, settings: &Settings, wait: Duration) -> Result<Vec<u8>, UpstreamError> {
+    /// Asks one query. A kept connection that turns out to be closed is replaced by a fresh one,
+    /// once.
+    pub(crate) async fn exchange(
+        &self,
+        query: &[u8],
+        kind: Kind,
+        settings: &Settings,
+        wait: Duration,
+    ) -> Result<Vec<u8>, UpstreamError> {
         let kind = match self.server.protocol {
             Protocol::Tls { .. } => Kind::Stream,
             Protocol::Plain => kind,
@@ -81,15 +93,21 @@ impl Upstream {
     fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local!(static OWN: usize = NEXT.fetch_add(1, Relaxed) % SHELVES);
-        self.shelves[OWN.with(|own| *own)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelves[OWN.with(|own| *own)]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, kind: Kind, expire: Duration) -> Option<Connection> {
         let mut shelf = self.shelf();
         let kept = shelf.of(kind);
         let now = Instant::now();
-        // The longest unused are in front: those beyond their time go, the rest is used last in, first out.
-        while kept.front().is_some_and(|(_, since)| now.duration_since(*since) >= expire) {
+        // The longest unused are in front: those beyond their time go, the rest is used last in,
+        // first out.
+        while kept
+            .front()
+            .is_some_and(|(_, since)| now.duration_since(*since) >= expire)
+        {
             kept.pop_front();
         }
         kept.pop_back().map(|(connection, _)| connection)
@@ -115,18 +133,26 @@ impl Upstream {
 
 async fn check(upstream: Weak<Upstream>, settings: Arc<Settings>) {
     let check = &settings.health_check;
-    let question = Question { name: check.domain.clone(), rtype: RecordType::NS, class: Class::IN };
+    let question = Question {
+        name: check.domain.clone(),
+        rtype: RecordType::NS,
+        class: Class::IN,
+    };
     let mut query = Query::ask(0, &question).octets().to_vec();
     query[2] = u8::from(check.recursion_desired);
     let mut interval = check.interval;
     loop {
-        let Some(server) = upstream.upgrade() else { return };
+        let Some(server) = upstream.upgrade() else {
+            return;
+        };
         // Over a fresh socket: a kept one might hide that the server is back, or gone.
         let stream = settings.force_tcp || matches!(server.server.protocol, Protocol::Tls { .. });
         let kind = if stream { Kind::Stream } else { Kind::Datagram };
         let asked = async {
             let mut connection = Connection::open(&server.server, kind).await?;
-            connection.exchange(&query, server.server.address, settings.read_timeout).await
+            connection
+                .exchange(&query, server.server.address, settings.read_timeout)
+                .await
         };
         // Any reply will do, whatever its RCODE.
         if asked.await.is_ok() {
@@ -143,9 +169,14 @@ async fn check(upstream: Weak<Upstream>, settings: Arc<Settings>) {
 
 /// Whether the peer had closed the connection before it read the query.
 fn was_closed(error: &UpstreamError) -> bool {
-    let UpstreamError::Io { source, .. } = error else { return false };
+    let UpstreamError::Io { source, .. } = error else {
+        return false;
+    };
     matches!(
         source.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
     )
 }

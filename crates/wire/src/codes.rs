@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn numbers_and_mnemonics_agree_both_ways() {
         for number in 0..=65_535u16 {
-            assert_eq!(RecordType(number).to_string().parse(), Ok(RecordType(number)));
+            assert_eq!(
+                RecordType(number).to_string().parse(),
+                Ok(RecordType(number))
+            );
             assert_eq!(Class(number).to_string().parse(), Ok(Class(number)));
         }
         assert_eq!("aaaa".parse(), Ok(RecordType::AAAA));

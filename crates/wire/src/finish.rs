@@ -19,11 +19,12 @@ pub enum Carrier {
 }
 
 impl Reply {
-    /// Fills in the header, adds OPT if the client sent one, cuts to what the client can take, and appends the
-    /// message to `out`.
+    /// Fills in the header, adds OPT if the client sent one, cuts to what the client can take, and
+    /// appends the message to `out`.
     ///
-    /// RD and CD are copied from the query, the OPT has the client's size and DO (RFC 3225 section 3). Records are
-    /// dropped from the end when they do not fit, and TC is set (RFC 2181 section 9), as CoreDNS does.
+    /// RD and CD are copied from the query, the OPT has the client's size and DO (RFC 3225 section
+    /// 3). Records are dropped from the end when they do not fit, and TC is set (RFC 2181 section
+    /// 9), as CoreDNS does.
     pub fn finish(&self, query: &Query, carrier: Carrier, out: &mut Vec<u8>) {
         let limit = match (carrier, query.edns()) {
             (Carrier::Stream, _) => MESSAGE_OCTETS_MAX,
@@ -32,7 +33,9 @@ impl Reply {
         };
         let options = match query.edns() {
             // Options that leave no room for anything else are not worth it.
-            Some(_) if self.octets.len().min(limit) + OPT_OCTETS + self.options.len() <= limit => &self.options[..],
+            Some(_) if self.octets.len().min(limit) + OPT_OCTETS + self.options.len() <= limit => {
+                &self.options[..]
+            }
             _ if self.options.len() * 2 > limit => &[],
             Some(_) => &self.options[..],
             None => &[],
@@ -49,7 +52,17 @@ impl Reply {
         if let Some(edns) = query.edns() {
             let flags = if edns.dnssec_ok { 0x80 } else { 0 };
             let [size_high, size_low] = edns.udp_size.to_be_bytes();
-            out.extend_from_slice(&[0, 0, 41, size_high, size_low, (self.rcode.0 >> 4) as u8, 0, flags, 0]);
+            out.extend_from_slice(&[
+                0,
+                0,
+                41,
+                size_high,
+                size_low,
+                (self.rcode.0 >> 4) as u8,
+                0,
+                flags,
+                0,
+            ]);
             out.extend_from_slice(&(options.len() as u16).to_be_bytes());
             out.extend_from_slice(options);
         }
@@ -69,8 +82,13 @@ impl Reply {
     }
 
     fn flags(&self, query: &Query, cut: bool) -> u16 {
-        // Without an OPT in the reply the upper bits have no place; BADVERS and the like always come with one.
-        let rcode = if self.rcode.0 > 15 && query.edns().is_none() { Rcode::SERVFAIL } else { self.rcode };
+        // Without an OPT in the reply the upper bits have no place; BADVERS and the like always
+        // come with one.
+        let rcode = if self.rcode.0 > 15 && query.edns().is_none() {
+            Rcode::SERVFAIL
+        } else {
+            self.rcode
+        };
         let mut flags = 0x8000 | query.flags() & 0x7910 | rcode.0 & 0xf;
         for (set, bit) in [
             (self.authoritative, 0x0400),

@@ -9,7 +9,8 @@
 //! | [`finish`] | what every reply obeys when it leaves: header, EDNS, size |
 //! | [`typed`] | the same messages as hickory-proto's types, for code that looks into records |
 //!
-//! Not here: sockets, time, policy. Nothing here allocates for a query or a reply that fits the buffers it is given.
+//! Not here: sockets, time, policy. Nothing here allocates for a query or a reply that fits the
+//! buffers it is given.
 //!
 //! RFC 1035 section 4 (messages), RFC 6891 (EDNS), RFC 9499 (terms).
 pub mod codes;

@@ -48,10 +48,16 @@ pub enum NameError {
 impl Name {
     /// The root.
     pub const fn root() -> Self {
-        Self { octets: [0; NAME_OCTETS_MAX], starts: [0; LABELS_MAX], length: 1, labels: 0 }
+        Self {
+            octets: [0; NAME_OCTETS_MAX],
+            starts: [0; LABELS_MAX],
+            length: 1,
+            labels: 0,
+        }
     }
 
-    /// Reads an uncompressed name that begins at `at`, lower-cases it, and returns the place behind it.
+    /// Reads an uncompressed name that begins at `at`, lower-cases it, and returns the place behind
+    /// it.
     pub fn read(&mut self, message: &[u8], at: usize) -> Result<usize, NameError> {
         let (mut from, mut to, mut labels) = (at, 0usize, 0usize);
         loop {
@@ -62,9 +68,14 @@ impl Name {
             if length > LABEL_OCTETS_MAX {
                 return Err(NameError::LabelType);
             }
-            let label = message.get(from + 1..from + 1 + length).ok_or(NameError::Short)?;
+            let label = message
+                .get(from + 1..from + 1 + length)
+                .ok_or(NameError::Short)?;
             // One octet is kept for the final zero; with it at most 127 labels fit.
-            let Some(room) = self.octets.get_mut(to..to + length + 1).filter(|_| to + length + 2 <= NAME_OCTETS_MAX)
+            let Some(room) = self
+                .octets
+                .get_mut(to..to + length + 1)
+                .filter(|_| to + length + 2 <= NAME_OCTETS_MAX)
             else {
                 return Err(NameError::TooLong);
             };
@@ -110,7 +121,8 @@ impl Name {
     /// The label at `index`, counted from the left, without its length octet.
     pub fn label(&self, index: usize) -> Option<&[u8]> {
         let start = usize::from(*self.starts[..self.label_count()].get(index)?);
-        self.octets.get(start + 1..start + 1 + usize::from(self.octets[start]))
+        self.octets
+            .get(start + 1..start + 1 + usize::from(self.octets[start]))
     }
 
     /// The wire form of the last `labels` labels; the whole name when it has fewer.
@@ -187,8 +199,14 @@ fn read_label<'a>(mut text: &'a [u8], wire: &mut Vec<u8>) -> Result<&'a [u8], Na
             (b'.', _) => break,
             (b'\\', [a, b, c, rest @ ..]) if a.is_ascii_digit() => {
                 let digits = [*a, *b, *c];
-                let number = std::str::from_utf8(&digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
-                wire.push(number.and_then(|digits| digits.parse().ok()).ok_or(NameError::Escape)?);
+                let number = std::str::from_utf8(&digits)
+                    .ok()
+                    .filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
+                wire.push(
+                    number
+                        .and_then(|digits| digits.parse().ok())
+                        .ok_or(NameError::Escape)?,
+                );
                 text = rest;
             }
             (b'\\', [octet, rest @ ..]) if !octet.is_ascii_digit() => {
@@ -218,7 +236,9 @@ impl fmt::Display for Name {
         for index in 0..self.label_count() {
             for &octet in self.label(index).unwrap_or_default() {
                 match octet {
-                    b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => write!(f, "\\{}", char::from(octet))?,
+                    b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => {
+                        write!(f, "\\{}", char::from(octet))?
+                    }
                     b'!'..=b'~' => fmt::Write::write_char(f, char::from(octet))?,
                     _ => write!(f, "\\{octet:03}")?,
                 }

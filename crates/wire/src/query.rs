@@ -2,10 +2,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::HEADER_OCTETS;
 use crate::codes::{Class, Opcode, Rcode, RecordType};
 use crate::name::Name;
 use crate::walk;
-use crate::HEADER_OCTETS;
 
 /// What is asked (RFC 1035 section 4.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,8 @@ pub struct Question {
 /// What a query's OPT record says (RFC 6891 section 6.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edns {
-    /// Octets of the largest UDP message that the sender takes, as sent: values under 512 count as 512.
+    /// Octets of the largest UDP message that the sender takes, as sent: values under 512 count as
+    /// 512.
     pub udp_size: u16,
     /// VERSION.
     pub version: u8,
@@ -63,7 +64,11 @@ impl Query {
             question_end: HEADER_OCTETS,
             edns: None,
             tsig: None,
-            question: Question { name: Name::root(), rtype: RecordType(0), class: Class(0) },
+            question: Question {
+                name: Name::root(),
+                rtype: RecordType(0),
+                class: Class(0),
+            },
         }
     }
 
@@ -77,10 +82,17 @@ impl Query {
         octets.extend_from_slice(&question.rtype.0.to_be_bytes());
         octets.extend_from_slice(&question.class.0.to_be_bytes());
         let question_end = octets.len();
-        Self { octets, question_end, edns: None, tsig: None, question: question.clone() }
+        Self {
+            octets,
+            question_end,
+            edns: None,
+            tsig: None,
+            question: question.clone(),
+        }
     }
 
-    /// The same query with another question: header bits and OPT are kept, everything else is left out.
+    /// The same query with another question: header bits and OPT are kept, everything else is left
+    /// out.
     pub fn with_question(&self, question: &Question) -> Self {
         let mut asked = Self::ask(self.id(), question);
         if let Some(header) = self.octets.get(2..4) {
@@ -91,19 +103,27 @@ impl Query {
             let [high, low] = edns.udp_size.to_be_bytes();
             let flags = if edns.dnssec_ok { 0x80 } else { 0 };
             asked.octets[11] = 1;
-            asked.octets.extend_from_slice(&[0, 0, 41, high, low, 0, edns.version, flags, 0]);
-            asked.octets.extend_from_slice(&(options.len() as u16).to_be_bytes());
+            asked
+                .octets
+                .extend_from_slice(&[0, 0, 41, high, low, 0, edns.version, flags, 0]);
+            asked
+                .octets
+                .extend_from_slice(&(options.len() as u16).to_be_bytes());
             let start = asked.octets.len();
             asked.octets.extend_from_slice(options);
-            asked.edns = Some(Edns { options: start..asked.octets.len(), ..edns.clone() });
+            asked.edns = Some(Edns {
+                options: start..asked.octets.len(),
+                ..edns.clone()
+            });
         }
         asked
     }
 
     /// Reads a message and says whether it may go on.
     ///
-    /// The order of the checks is CoreDNS's (header first, so that most garbage costs nothing). Octets behind the
-    /// message are ignored; a record that is announced and not there, or a second OPT, is a format error.
+    /// The order of the checks is CoreDNS's (header first, so that most garbage costs nothing).
+    /// Octets behind the message are ignored; a record that is announced and not there, or a second
+    /// OPT, is a format error.
     pub fn read(&mut self, message: &[u8]) -> Gate {
         self.octets.clear();
         self.edns = None;
@@ -136,7 +156,9 @@ impl Query {
         self.octets.extend_from_slice(message);
         match self.read_records(counts[1] + counts[2], counts[3]) {
             None => Gate::Whole(Rcode::FORMERR),
-            Some(()) if self.edns.as_ref().is_some_and(|edns| edns.version != 0) => Gate::Whole(Rcode::BADVERS),
+            Some(()) if self.edns.as_ref().is_some_and(|edns| edns.version != 0) => {
+                Gate::Whole(Rcode::BADVERS)
+            }
             Some(()) => Gate::Pass,
         }
     }
@@ -176,12 +198,14 @@ impl Query {
         })
     }
 
-    /// The message as it came, without octets behind its end. Only the header when the gate let no question through.
+    /// The message as it came, without octets behind its end. Only the header when the gate let no
+    /// question through.
     pub fn octets(&self) -> &[u8] {
         &self.octets
     }
 
-    /// The query as it should go to another server: as it came, or with the question that a plugin put in its place.
+    /// The query as it should go to another server: as it came, or with the question that a plugin
+    /// put in its place.
     pub fn to_send(&self) -> Cow<'_, [u8]> {
         match self.question_unchanged() {
             true => Cow::Borrowed(&self.octets),
@@ -249,17 +273,20 @@ impl Query {
 
     /// The question's octets as the client sent them: letter case kept, class and type behind.
     pub fn question_octets(&self) -> &[u8] {
-        self.octets.get(HEADER_OCTETS..self.question_end).unwrap_or_default()
+        self.octets
+            .get(HEADER_OCTETS..self.question_end)
+            .unwrap_or_default()
     }
 
     /// Whether [`Query::question`] is still what the client asked.
     pub(crate) fn question_unchanged(&self) -> bool {
         let sent = self.question_octets();
-        sent.split_last_chunk::<4>().is_some_and(|(name, &[t0, t1, c0, c1])| {
-            [t0, t1] == self.question.rtype.0.to_be_bytes()
-                && [c0, c1] == self.question.class.0.to_be_bytes()
-                && name.eq_ignore_ascii_case(self.question.name.wire())
-        })
+        sent.split_last_chunk::<4>()
+            .is_some_and(|(name, &[t0, t1, c0, c1])| {
+                [t0, t1] == self.question.rtype.0.to_be_bytes()
+                    && [c0, c1] == self.question.class.0.to_be_bytes()
+                    && name.eq_ignore_ascii_case(self.question.name.wire())
+            })
     }
 }
 
@@ -271,7 +298,11 @@ impl Default for Query {
 
 /// Two octets as a number.
 pub(crate) fn be16(octets: &[u8], at: usize) -> Option<u16> {
-    octets.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+    octets
+        .get(at..at + 2)?
+        .try_into()
+        .ok()
+        .map(u16::from_be_bytes)
 }
 
 #[cfg(test)]
@@ -280,7 +311,10 @@ mod tests {
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
     }
 
     const WWW: &str = "03777777 07657861 6d706c65 00 0001 0001";
@@ -289,27 +323,93 @@ mod tests {
     fn the_gate_sorts_messages() {
         for (what, message, gate) in [
             ("no header", "1234 0100 0001 0000 0000".into(), Gate::Ignore),
-            ("a response", format!("1234 8100 0001 0000 0000 0000 {WWW}"), Gate::Ignore),
-            ("a query", format!("1234 0100 0001 0000 0000 0000 {WWW}"), Gate::Pass),
-            ("a notification", format!("1234 2100 0001 0000 0000 0000 {WWW}"), Gate::Pass),
-            ("octets behind", format!("1234 0100 0001 0000 0000 0000 {WWW} beef"), Gate::Pass),
-            ("an update", format!("1234 2900 0001 0000 0000 0000 {WWW}"), Gate::Header(Rcode::NOTIMP)),
-            ("no question", "1234 0100 0000 0000 0000 0000".into(), Gate::Header(Rcode::FORMERR)),
-            ("two questions", format!("1234 0100 0002 0000 0000 0000 {WWW} {WWW}"), Gate::Header(Rcode::FORMERR)),
-            ("two answers", format!("1234 0100 0001 0002 0000 0000 {WWW}"), Gate::Header(Rcode::FORMERR)),
-            ("cut name", "1234 0100 0001 0000 0000 0000 0377".into(), Gate::Header(Rcode::FORMERR)),
-            ("no class", "1234 0100 0001 0000 0000 0000 0177 00 0001".into(), Gate::Header(Rcode::FORMERR)),
-            ("pointer", "1234 0100 0001 0000 0000 0000 c00c 0001 0001".into(), Gate::Header(Rcode::FORMERR)),
-            ("missing record", format!("1234 0100 0001 0000 0000 0001 {WWW}"), Gate::Whole(Rcode::FORMERR)),
-            ("EDNS", format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00008000 0000"), Gate::Pass),
-            ("EDNS 1", format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00018000 0000"), Gate::Whole(Rcode::BADVERS)),
             (
-                "two OPTs",
-                format!("1234 0100 0001 0000 0000 0002 {WWW} 00 0029 04d0 00000000 0000 00 0029 04d0 00000000 0000"),
+                "a response",
+                format!("1234 8100 0001 0000 0000 0000 {WWW}"),
+                Gate::Ignore,
+            ),
+            (
+                "a query",
+                format!("1234 0100 0001 0000 0000 0000 {WWW}"),
+                Gate::Pass,
+            ),
+            (
+                "a notification",
+                format!("1234 2100 0001 0000 0000 0000 {WWW}"),
+                Gate::Pass,
+            ),
+            (
+                "octets behind",
+                format!("1234 0100 0001 0000 0000 0000 {WWW} beef"),
+                Gate::Pass,
+            ),
+            (
+                "an update",
+                format!("1234 2900 0001 0000 0000 0000 {WWW}"),
+                Gate::Header(Rcode::NOTIMP),
+            ),
+            (
+                "no question",
+                "1234 0100 0000 0000 0000 0000".into(),
+                Gate::Header(Rcode::FORMERR),
+            ),
+            (
+                "two questions",
+                format!("1234 0100 0002 0000 0000 0000 {WWW} {WWW}"),
+                Gate::Header(Rcode::FORMERR),
+            ),
+            (
+                "two answers",
+                format!("1234 0100 0001 0002 0000 0000 {WWW}"),
+                Gate::Header(Rcode::FORMERR),
+            ),
+            (
+                "cut name",
+                "1234 0100 0001 0000 0000 0000 0377".into(),
+                Gate::Header(Rcode::FORMERR),
+            ),
+            (
+                "no class",
+                "1234 0100 0001 0000 0000 0000 0177 00 0001".into(),
+                Gate::Header(Rcode::FORMERR),
+            ),
+            (
+                "pointer",
+                "1234 0100 0001 0000 0000 0000 c00c 0001 0001".into(),
+                Gate::Header(Rcode::FORMERR),
+            ),
+            (
+                "missing record",
+                format!("1234 0100 0001 0000 0000 0001 {WWW}"),
                 Gate::Whole(Rcode::FORMERR),
             ),
-            ("OPT not at the root", format!("1234 0100 0001 0000 0000 0001 {WWW} 0177 00 0029 04d0 00000000 0000"), Gate::Whole(Rcode::FORMERR)),
-            ("cut option", format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00000000 0004 0003 0001"), Gate::Whole(Rcode::FORMERR)),
+            (
+                "EDNS",
+                format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00008000 0000"),
+                Gate::Pass,
+            ),
+            (
+                "EDNS 1",
+                format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00018000 0000"),
+                Gate::Whole(Rcode::BADVERS),
+            ),
+            (
+                "two OPTs",
+                format!(
+                    "1234 0100 0001 0000 0000 0002 {WWW} 00 0029 04d0 00000000 0000 00 0029 04d0 00000000 0000"
+                ),
+                Gate::Whole(Rcode::FORMERR),
+            ),
+            (
+                "OPT not at the root",
+                format!("1234 0100 0001 0000 0000 0001 {WWW} 0177 00 0029 04d0 00000000 0000"),
+                Gate::Whole(Rcode::FORMERR),
+            ),
+            (
+                "cut option",
+                format!("1234 0100 0001 0000 0000 0001 {WWW} 00 0029 04d0 00000000 0004 0003 0001"),
+                Gate::Whole(Rcode::FORMERR),
+            ),
         ] {
             assert_eq!(Query::new().read(&hex(&message)), gate, "{what}");
         }
@@ -318,10 +418,17 @@ mod tests {
     #[test]
     fn a_query_shows_what_was_sent() {
         let mut query = Query::new();
-        let message = hex("abcd 0130 0001 0000 0000 0001 03575777 07657861 6d706c65 00 001c 0001  00 0029 1000 00008000 000b 0003 0000 000a 0003 010203");
+        let message = hex(
+            "abcd 0130 0001 0000 0000 0001 03575777 07657861 6d706c65 00 001c 0001  00 0029 1000 00008000 000b 0003 0000 000a 0003 010203",
+        );
         assert_eq!(query.read(&message), Gate::Pass);
         assert_eq!((query.id(), query.opcode()), (0xabcd, Opcode::QUERY));
-        assert!(query.recursion_desired() && query.authentic_data() && query.checking_disabled() && query.dnssec_ok());
+        assert!(
+            query.recursion_desired()
+                && query.authentic_data()
+                && query.checking_disabled()
+                && query.dnssec_ok()
+        );
         assert_eq!(query.question.name.to_string(), "www.example.");
         assert_eq!(query.question.rtype, RecordType::AAAA);
         assert_eq!(&query.question_octets()[..4], b"\x03WWw");
@@ -337,22 +444,36 @@ mod tests {
     #[test]
     fn another_question_keeps_header_and_edns() {
         let mut query = Query::new();
-        let message = format!("abcd 0110 0001 0000 0000 0001 {WWW} 00 0029 1000 00008000 0005 0003 0001 ff");
+        let message =
+            format!("abcd 0110 0001 0000 0000 0001 {WWW} 00 0029 1000 00008000 0005 0003 0001 ff");
         assert_eq!(query.read(&hex(&message)), Gate::Pass);
-        let question = Question { name: "other".parse().unwrap(), ..query.question.clone() };
+        let question = Question {
+            name: "other".parse().unwrap(),
+            ..query.question.clone()
+        };
         let other = query.with_question(&question);
         let mut read = Query::new();
         assert_eq!(read.read(other.octets()), Gate::Pass);
         assert!(read.dnssec_ok() && read.checking_disabled() && read.question == question);
-        assert_eq!((read.edns(), read.edns_option(3)), (other.edns(), Some(&[0xff][..])));
+        assert_eq!(
+            (read.edns(), read.edns_option(3)),
+            (other.edns(), Some(&[0xff][..]))
+        );
     }
 
     #[test]
     fn a_query_of_our_own_can_be_read_back() {
-        let question = Question { name: "a.example".parse().unwrap(), rtype: RecordType::NS, class: Class::IN };
+        let question = Question {
+            name: "a.example".parse().unwrap(),
+            rtype: RecordType::NS,
+            class: Class::IN,
+        };
         let made = Query::ask(7, &question);
         let mut read = Query::new();
         assert_eq!(read.read(made.octets()), Gate::Pass);
-        assert_eq!((read.id(), read.question, made.question_octets().len()), (7, question, 15));
+        assert_eq!(
+            (read.id(), read.question, made.question_octets().len()),
+            (7, question, 15)
+        );
     }
 }

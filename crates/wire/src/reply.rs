@@ -4,7 +4,8 @@ use crate::query::{Query, be16};
 use crate::walk;
 use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX};
 
-/// Where the question's name begins in every message (RFC 1035 section 4.1.4: a pointer there is `c0 0c`).
+/// Where the question's name begins in every message (RFC 1035 section 4.1.4: a pointer there is
+/// `c0 0c`).
 const QUESTION_POINTER: u16 = 0xc000 | HEADER_OCTETS as u16;
 /// Furthest place a compression pointer can name.
 const POINTER_MAX: usize = 0x3fff;
@@ -58,7 +59,8 @@ pub enum ReplyError {
 
 /// What will be sent. Belongs to its exchange: nobody copies before changing it.
 ///
-/// Holds header, question and records; ID, counts, RD, CD and OPT are written when it leaves ([`crate::finish`]).
+/// Holds header, question and records; ID, counts, RD, CD and OPT are written when it leaves
+/// ([`crate::finish`]).
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub(crate) octets: Vec<u8>,
@@ -109,7 +111,11 @@ impl Rdata<'_> {
 impl Reply {
     /// An empty one.
     pub fn new() -> Self {
-        Self { octets: Vec::with_capacity(512), records: Vec::with_capacity(16), ..Self::default() }
+        Self {
+            octets: Vec::with_capacity(512),
+            records: Vec::with_capacity(16),
+            ..Self::default()
+        }
     }
 
     /// Whether anybody has answered.
@@ -124,7 +130,12 @@ impl Reply {
         self.options.clear();
         self.started = false;
         self.rcode = Rcode::NOERROR;
-        (self.authoritative, self.truncated, self.recursion_available, self.authentic_data) = (false, false, false, false);
+        (
+            self.authoritative,
+            self.truncated,
+            self.recursion_available,
+            self.authentic_data,
+        ) = (false, false, false, false);
     }
 
     /// Begins a reply: forgets what was there, repeats the question as the client sent it.
@@ -137,16 +148,25 @@ impl Reply {
             self.octets.extend_from_slice(query.question_octets());
         } else if !query.question_octets().is_empty() {
             self.octets.extend_from_slice(query.question.name.wire());
-            self.octets.extend_from_slice(&query.question.rtype.0.to_be_bytes());
-            self.octets.extend_from_slice(&query.question.class.0.to_be_bytes());
+            self.octets
+                .extend_from_slice(&query.question.rtype.0.to_be_bytes());
+            self.octets
+                .extend_from_slice(&query.question.class.0.to_be_bytes());
         }
     }
 
     /// Adds a record of class IN behind all others.
     ///
-    /// Sections must come in their order: a record of an earlier section than the last one is not added, nor is one
-    /// that would make the message longer than 65,535 octets; both return false.
-    pub fn push(&mut self, section: Section, owner: Owner<'_>, rtype: RecordType, ttl: u32, rdata: impl FnOnce(&mut Rdata<'_>)) -> bool {
+    /// Sections must come in their order: a record of an earlier section than the last one is not
+    /// added, nor is one that would make the message longer than 65,535 octets; both return false.
+    pub fn push(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        rtype: RecordType,
+        ttl: u32,
+        rdata: impl FnOnce(&mut Rdata<'_>),
+    ) -> bool {
         self.push_class(section, owner, rtype, Class::IN, ttl, rdata)
     }
 
@@ -160,7 +180,11 @@ impl Reply {
         ttl: u32,
         rdata: impl FnOnce(&mut Rdata<'_>),
     ) -> bool {
-        if self.records.last().is_some_and(|last| last.section > section) {
+        if self
+            .records
+            .last()
+            .is_some_and(|last| last.section > section)
+        {
             debug_assert!(false, "sections come in their order");
             return false;
         }
@@ -178,7 +202,13 @@ impl Reply {
         }
         let length = (self.octets.len() - at) as u16;
         self.octets[at - 2..at].copy_from_slice(&length.to_be_bytes());
-        self.records.push(Record { section, rtype, start: start as u16, rdata: at as u16, end: self.octets.len() as u16 });
+        self.records.push(Record {
+            section,
+            rtype,
+            start: start as u16,
+            rdata: at as u16,
+            end: self.octets.len() as u16,
+        });
         true
     }
 
@@ -187,7 +217,9 @@ impl Reply {
         let question_is_root = self.octets.get(HEADER_OCTETS) == Some(&0);
         match owner {
             Owner::Question if question_is_root => self.octets.push(0),
-            Owner::Question => self.octets.extend_from_slice(&QUESTION_POINTER.to_be_bytes()),
+            Owner::Question => self
+                .octets
+                .extend_from_slice(&QUESTION_POINTER.to_be_bytes()),
             Owner::Wire(name) => {
                 let (mut kept, mut pointer) = (0, None);
                 while name.get(kept).is_some_and(|&length| length != 0) {
@@ -197,9 +229,12 @@ impl Reply {
                     }
                     kept += usize::from(name[kept]) + 1;
                 }
-                self.octets.extend_from_slice(name.get(..kept).unwrap_or(name));
+                self.octets
+                    .extend_from_slice(name.get(..kept).unwrap_or(name));
                 match pointer {
-                    Some(at) => self.octets.extend_from_slice(&(0xc000 | at as u16).to_be_bytes()),
+                    Some(at) => self
+                        .octets
+                        .extend_from_slice(&(0xc000 | at as u16).to_be_bytes()),
                     None => self.octets.push(0),
                 }
             }
@@ -209,7 +244,9 @@ impl Reply {
     /// Where the question's name ends in `suffix`.
     fn place_in_question(&self, suffix: &[u8]) -> Option<usize> {
         let end = walk::skip_name(&self.octets, HEADER_OCTETS)?;
-        let at = end.checked_sub(suffix.len()).filter(|&at| at >= HEADER_OCTETS)?;
+        let at = end
+            .checked_sub(suffix.len())
+            .filter(|&at| at >= HEADER_OCTETS)?;
         if !self.octets[at..end].eq_ignore_ascii_case(suffix) {
             return None;
         }
@@ -221,8 +258,8 @@ impl Reply {
         (label == at).then_some(at)
     }
 
-    /// Takes over a response from elsewhere: its octets with the client's question in front, its RCODE, AA, TC, RA
-    /// and AD, and the options of its OPT record, which itself is left out.
+    /// Takes over a response from elsewhere: its octets with the client's question in front, its
+    /// RCODE, AA, TC, RA and AD, and the options of its OPT record, which itself is left out.
     pub fn load(&mut self, query: &Query, message: &[u8]) -> Result<(), ReplyError> {
         let response = message.get(2).is_some_and(|flags| flags & 0x80 != 0);
         if !response || !walk::same_question(&query.to_send(), message) {
@@ -248,22 +285,39 @@ impl Reply {
 
     /// Finds the records of a message that has one question, and takes its OPT out.
     fn index(&mut self) -> Result<(), ReplyError> {
-        let mut at = HEADER_OCTETS + walk::question_octets(&self.octets).ok_or(ReplyError::Malformed)?.len();
+        let mut at = HEADER_OCTETS
+            + walk::question_octets(&self.octets)
+                .ok_or(ReplyError::Malformed)?
+                .len();
         let mut opt = None;
-        for (section, count_at) in [(Section::Answer, 6), (Section::Authority, 8), (Section::Additional, 10)] {
+        for (section, count_at) in [
+            (Section::Answer, 6),
+            (Section::Authority, 8),
+            (Section::Additional, 10),
+        ] {
             for _ in 0..be16(&self.octets, count_at).unwrap_or(0) {
-                let record = walk::record(&self.octets, at).filter(|r| r.end <= MESSAGE_OCTETS_MAX).ok_or(ReplyError::Malformed)?;
-                let mut sound = walk::expanded_length(&self.octets, at).is_some();
-                walk::names_in_rdata(&self.octets, &record, |name| sound &= walk::expanded_length(&self.octets, name).is_some())
-                    .filter(|()| sound)
+                let record = walk::record(&self.octets, at)
+                    .filter(|r| r.end <= MESSAGE_OCTETS_MAX)
                     .ok_or(ReplyError::Malformed)?;
+                let mut sound = walk::expanded_length(&self.octets, at).is_some();
+                walk::names_in_rdata(&self.octets, &record, |name| {
+                    sound &= walk::expanded_length(&self.octets, name).is_some()
+                })
+                .filter(|()| sound)
+                .ok_or(ReplyError::Malformed)?;
                 if record.rtype == RecordType::OPT {
                     if opt.replace((at, record)).is_some() || section != Section::Additional {
                         return Err(ReplyError::Malformed);
                     }
                 } else {
                     let (start, rdata, end) = (at as u16, record.rdata as u16, record.end as u16);
-                    self.records.push(Record { section, rtype: record.rtype, start, rdata, end });
+                    self.records.push(Record {
+                        section,
+                        rtype: record.rtype,
+                        start,
+                        rdata,
+                        end,
+                    });
                 }
                 at = record.end;
             }
@@ -277,18 +331,26 @@ impl Reply {
 
     fn take_out_opt(&mut self, start: usize, opt: walk::RawRecord) -> Result<(), ReplyError> {
         self.rcode = Rcode(u16::from(self.octets[opt.fixed + 4]) << 4);
-        self.options.extend_from_slice(&self.octets[opt.rdata..opt.end]);
+        self.options
+            .extend_from_slice(&self.octets[opt.rdata..opt.end]);
         let length = opt.end - start;
-        let behind = self.records.partition_point(|record| usize::from(record.start) < start);
+        let behind = self
+            .records
+            .partition_point(|record| usize::from(record.start) < start);
         // Names behind it may be the target of pointers behind it; those move along.
         for record in &self.records[behind..] {
-            let raw = walk::record(&self.octets, usize::from(record.start)).ok_or(ReplyError::Malformed)?;
+            let raw = walk::record(&self.octets, usize::from(record.start))
+                .ok_or(ReplyError::Malformed)?;
             let mut names = vec![usize::from(record.start)];
-            walk::names_in_rdata(&self.octets, &raw, |at| names.push(at)).ok_or(ReplyError::Malformed)?;
+            walk::names_in_rdata(&self.octets, &raw, |at| names.push(at))
+                .ok_or(ReplyError::Malformed)?;
             for at in names {
-                let Some(pointer) = walk::skip_name(&self.octets, at).map(|end| end - 2) else { continue };
+                let Some(pointer) = walk::skip_name(&self.octets, at).map(|end| end - 2) else {
+                    continue;
+                };
                 let target = be16(&self.octets, pointer).unwrap_or(0);
-                if pointer >= at && target >= 0xc000 && usize::from(target) & POINTER_MAX >= opt.end {
+                if pointer >= at && target >= 0xc000 && usize::from(target) & POINTER_MAX >= opt.end
+                {
                     let moved = target - length as u16;
                     self.octets[pointer..pointer + 2].copy_from_slice(&moved.to_be_bytes());
                 }
@@ -303,10 +365,13 @@ impl Reply {
         Ok(())
     }
 
-    /// Adds an EDNS option (RFC 6891 section 6.1.2) in place of one with the same code; it is sent when the client sent an OPT.
+    /// Adds an EDNS option (RFC 6891 section 6.1.2) in place of one with the same code; it is sent
+    /// when the client sent an OPT.
     pub fn set_option(&mut self, code: u16, data: &[u8]) {
         self.remove_option(code);
-        let Ok(length) = u16::try_from(data.len()) else { return };
+        let Ok(length) = u16::try_from(data.len()) else {
+            return;
+        };
         self.options.extend_from_slice(&code.to_be_bytes());
         self.options.extend_from_slice(&length.to_be_bytes());
         self.options.extend_from_slice(data);
@@ -315,7 +380,9 @@ impl Reply {
     /// Takes out the EDNS options with this code.
     pub fn remove_option(&mut self, code: u16) {
         let mut at = 0;
-        while let (Some(found), Some(length)) = (be16(&self.options, at), be16(&self.options, at + 2)) {
+        while let (Some(found), Some(length)) =
+            (be16(&self.options, at), be16(&self.options, at + 2))
+        {
             let end = (at + 4 + usize::from(length)).min(self.options.len());
             if found == code {
                 self.options.drain(at..end);
@@ -338,20 +405,35 @@ impl Reply {
     /// TTL of a record of this reply, in seconds.
     pub fn ttl(&self, record: &Record) -> u32 {
         let at = usize::from(record.rdata).saturating_sub(6);
-        self.octets.get(at..at + 4).and_then(|octets| octets.try_into().ok()).map_or(0, u32::from_be_bytes)
+        self.octets
+            .get(at..at + 4)
+            .and_then(|octets| octets.try_into().ok())
+            .map_or(0, u32::from_be_bytes)
     }
 
     /// Number of records in a section.
     pub fn count(&self, section: Section) -> usize {
-        self.records.iter().filter(|record| record.section == section).count()
+        self.records
+            .iter()
+            .filter(|record| record.section == section)
+            .count()
     }
 
-    /// Octets of the message without compression and without OPT: what CoreDNS logs and measures as the response's size.
+    /// Octets of the message without compression and without OPT: what CoreDNS logs and measures as
+    /// the response's size.
     pub fn uncompressed_length(&self) -> usize {
-        let mut length = self.records.first().map_or(self.octets.len(), |first| usize::from(first.start));
+        let mut length = self
+            .records
+            .first()
+            .map_or(self.octets.len(), |first| usize::from(first.start));
         for record in &self.records {
-            let Some(raw) = walk::record(&self.octets, usize::from(record.start)) else { continue };
-            length += walk::expanded_length(&self.octets, usize::from(record.start)).unwrap_or(0) + 10 + raw.end - raw.rdata;
+            let Some(raw) = walk::record(&self.octets, usize::from(record.start)) else {
+                continue;
+            };
+            length += walk::expanded_length(&self.octets, usize::from(record.start)).unwrap_or(0)
+                + 10
+                + raw.end
+                - raw.rdata;
             let _ = walk::names_in_rdata(&self.octets, &raw, |at| {
                 let here = walk::skip_name(&self.octets, at).map_or(0, |end| end - at);
                 length = length - here + walk::expanded_length(&self.octets, at).unwrap_or(here);

@@ -1,9 +1,9 @@
 //! Messages as hickory-proto's types, for code that looks into records.
 //!
 //! Decoding and encoding allocate; plugins on the memory path work on [`Reply`]'s octets instead.
+pub use hickory_proto::ProtoError;
 pub use hickory_proto::op;
 pub use hickory_proto::rr;
-pub use hickory_proto::ProtoError;
 
 use crate::finish::Carrier;
 use crate::query::Query;
@@ -20,7 +20,8 @@ impl Reply {
         op::Message::from_vec(&octets).map_err(Into::into)
     }
 
-    /// Takes over a message that was made or changed with hickory's types; its question must be the query's.
+    /// Takes over a message that was made or changed with hickory's types; its question must be the
+    /// query's.
     pub fn load_message(&mut self, query: &Query, message: &op::Message) -> Result<(), ReplyError> {
         let octets = message.to_bytes().map_err(|_| ReplyError::Malformed)?;
         self.load(query, &octets)

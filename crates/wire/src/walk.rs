@@ -1,7 +1,7 @@
 //! Walking over names and records in octets that nobody has checked yet.
+use crate::HEADER_OCTETS;
 use crate::codes::RecordType;
 use crate::query::be16;
-use crate::HEADER_OCTETS;
 
 /// Most octets a name may have when its pointers are followed (RFC 1035 section 2.3.4).
 const EXPANDED_MAX: usize = crate::name::NAME_OCTETS_MAX;
@@ -20,7 +20,8 @@ pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 
 /// Octets of the name at `at` without compression.
 ///
-/// A pointer must point to somewhere before itself, so that the walk ends; a name of more than 255 octets is none.
+/// A pointer must point to somewhere before itself, so that the walk ends; a name of more than 255
+/// octets is none.
 pub(crate) fn expanded_length(message: &[u8], mut at: usize) -> Option<usize> {
     let (mut length, mut floor) = (0, at);
     loop {
@@ -61,13 +62,24 @@ pub(crate) fn record(message: &[u8], at: usize) -> Option<RawRecord> {
     let rdata = fixed + 10;
     let end = rdata + usize::from(be16(message, fixed + 8)?);
     message.get(rdata..end)?;
-    Some(RawRecord { rtype: RecordType(be16(message, fixed)?), fixed, rdata, end })
+    Some(RawRecord {
+        rtype: RecordType(be16(message, fixed)?),
+        fixed,
+        rdata,
+        end,
+    })
 }
 
-/// Where names lie inside RDATA of types whose names may be compressed (RFC 3597 section 4, RFC 1035 section 3.3).
+/// Where names lie inside RDATA of types whose names may be compressed (RFC 3597 section 4, RFC
+/// 1035 section 3.3).
 ///
-/// Calls `each` with the place of every such name; returns nothing when the RDATA does not hold what its type asks for.
-pub(crate) fn names_in_rdata(message: &[u8], record: &RawRecord, mut each: impl FnMut(usize)) -> Option<()> {
+/// Calls `each` with the place of every such name; returns nothing when the RDATA does not hold
+/// what its type asks for.
+pub(crate) fn names_in_rdata(
+    message: &[u8],
+    record: &RawRecord,
+    mut each: impl FnMut(usize),
+) -> Option<()> {
     let (skip, names) = match record.rtype {
         RecordType::NS
         | RecordType::CNAME
@@ -112,14 +124,17 @@ pub fn question_octets(message: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether two messages ask the same: names compared without case (RFC 4343), type and class exactly.
+/// Whether two messages ask the same: names compared without case (RFC 4343), type and class
+/// exactly.
 ///
-/// What a client must check before it takes a message for the response to its query (RFC 5452 section 9.1).
+/// What a client must check before it takes a message for the response to its query (RFC 5452
+/// section 9.1).
 pub fn same_question(one: &[u8], other: &[u8]) -> bool {
     let (Some(one), Some(other)) = (question_octets(one), question_octets(other)) else {
         return false;
     };
-    let (Some((name, code)), Some((other_name, other_code))) = (one.split_last_chunk::<4>(), other.split_last_chunk::<4>())
+    let (Some((name, code)), Some((other_name, other_code))) =
+        (one.split_last_chunk::<4>(), other.split_last_chunk::<4>())
     else {
         return false;
     };
@@ -137,7 +152,11 @@ mod tests {
         assert_eq!(expanded_length(message, 3), Some(5));
         assert_eq!(expanded_length(message, 7), Some(5));
         assert_eq!(expanded_length(message, 9), None, "points to itself");
-        assert_eq!(expanded_length(b"\xc0\x02\x01a\0", 0), None, "points forward");
+        assert_eq!(
+            expanded_length(b"\xc0\x02\x01a\0", 0),
+            None,
+            "points forward"
+        );
         assert_eq!(expanded_length(b"\xc0", 0), None);
     }
 

@@ -3,7 +3,11 @@ use corten_plugin::wire::{Owner, Rcode, RecordType, Section};
 use corten_plugin::{Directive, Exchange, Flow, Plugin, Setup, SetupError};
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "any", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "any",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// Seconds; CoreDNS's little joke.
 const TTL: u32 = 8482;
@@ -28,10 +32,16 @@ impl Plugin for Any {
         if ex.query.question.rtype != RecordType::ANY {
             return Flow::Pass;
         }
-        ex.start(Rcode::NOERROR).push(Section::Answer, Owner::Question, RecordType::HINFO, TTL, |rdata| {
-            rdata.string(b"ANY obsoleted");
-            rdata.string(b"See RFC 8482");
-        });
+        ex.start(Rcode::NOERROR).push(
+            Section::Answer,
+            Owner::Question,
+            RecordType::HINFO,
+            TTL,
+            |rdata| {
+                rdata.string(b"ANY obsoleted");
+                rdata.string(b"See RFC 8482");
+            },
+        );
         Flow::Respond
     }
 }

@@ -6,7 +6,11 @@ use corten_plugin::{Directive, Exchange, Flow, Plugin, Setup, SetupError};
 use rand::seq::SliceRandom;
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "chaos", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "chaos",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// What is said without arguments.
 const VERSION: &str = concat!("Corten-", env!("CARGO_PKG_VERSION"));
@@ -31,27 +35,42 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     let mut authors = BTreeSet::from(["The Corten Authors".to_owned()]);
     for line in setup.occurrences()? {
         line.no_block()?;
-        let Some((first, rest)) = line.args.split_first() else { continue };
+        let Some((first, rest)) = line.args.split_first() else {
+            continue;
+        };
         version = cut(&first.text);
         if !rest.is_empty() {
             authors = rest.iter().map(|author| cut(&author.text)).collect();
         }
     }
     setup.options.any_class = true;
-    let host = nix::unistd::gethostname().map(|name| cut(&name.to_string_lossy())).unwrap_or_else(|_| "localhost".into());
-    let name = |text: &str| text.parse::<Name>().map_err(|error| SetupError::new(format!("{text}: {error}")));
+    let host = nix::unistd::gethostname()
+        .map(|name| cut(&name.to_string_lossy()))
+        .unwrap_or_else(|_| "localhost".into());
+    let name = |text: &str| {
+        text.parse::<Name>()
+            .map_err(|error| SetupError::new(format!("{text}: {error}")))
+    };
     let names = Names {
         version: [name("version.bind")?, name("version.server")?],
         authors: name("authors.bind")?,
         host: [name("hostname.bind")?, name("id.server")?],
     };
-    setup.push(Chaos { version, authors: authors.into_iter().collect(), host, names });
+    setup.push(Chaos {
+        version,
+        authors: authors.into_iter().collect(),
+        host,
+        names,
+    });
     Ok(())
 }
 
 /// As much of the text as a character-string holds.
 fn cut(text: &str) -> String {
-    let end = (0..=STRING_OCTETS_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=STRING_OCTETS_MAX.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
     text[..end].to_owned()
 }
 
@@ -72,13 +91,22 @@ impl Plugin for Chaos {
         let mut texts: Vec<&str> = match &question.name {
             name if self.names.version.contains(name) => vec![&self.version],
             name if self.names.host.contains(name) => vec![&self.host],
-            name if self.names.authors == *name => self.authors.iter().map(String::as_str).collect(),
+            name if self.names.authors == *name => {
+                self.authors.iter().map(String::as_str).collect()
+            }
             _ => return Flow::Pass,
         };
         texts.shuffle(&mut rand::rng());
         let reply = ex.start(Rcode::NOERROR);
         for text in texts {
-            reply.push_class(Section::Answer, Owner::Question, RecordType::TXT, Class::CH, 0, |rdata| rdata.string(text.as_bytes()));
+            reply.push_class(
+                Section::Answer,
+                Owner::Question,
+                RecordType::TXT,
+                Class::CH,
+                0,
+                |rdata| rdata.string(text.as_bytes()),
+            );
         }
         Flow::Respond
     }

@@ -2,7 +2,11 @@
 use corten_plugin::{Directive, Setup, SetupError};
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "debug", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "debug",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     for line in setup.occurrences()? {

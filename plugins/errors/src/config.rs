@@ -20,7 +20,12 @@ pub(crate) fn read(line: &Occurrence<'_>) -> Result<Config, SetupError> {
     match &line.args[..] {
         [] => (),
         [only] if only.text == "stdout" => (),
-        [only] => return Err(only.error(format!("invalid log file: {}", only.text)).help("errors go to standard output").into()),
+        [only] => {
+            return Err(only
+                .error(format!("invalid log file: {}", only.text))
+                .help("errors go to standard output")
+                .into());
+        }
         _ => return Err(line.argument_error().into()),
     }
     let mut config = Config::default();
@@ -31,7 +36,11 @@ pub(crate) fn read(line: &Occurrence<'_>) -> Result<Config, SetupError> {
                 config.stacktrace = true;
             }
             "consolidate" => config.patterns.push(pattern(option)?),
-            _ => return Err(option.unknown_property(&["consolidate", "stacktrace"]).into()),
+            _ => {
+                return Err(option
+                    .unknown_property(&["consolidate", "stacktrace"])
+                    .into());
+            }
         }
     }
     Ok(config)
@@ -39,7 +48,9 @@ pub(crate) fn read(line: &Occurrence<'_>) -> Result<Config, SetupError> {
 
 /// `consolidate DURATION REGEXP [LEVEL] [show_first]`
 fn pattern(line: &Line<'_>) -> Result<Pattern, SetupError> {
-    let [period, regex, options @ ..] = line.at_least(2)? else { return Err(line.argument_error().into()) };
+    let [period, regex, options @ ..] = line.at_least(2)? else {
+        return Err(line.argument_error().into());
+    };
     let (mut level, mut show_first) = (None, false);
     for option in options {
         let wanted = match option.text.as_str() {
@@ -51,13 +62,21 @@ fn pattern(line: &Line<'_>) -> Result<Pattern, SetupError> {
                 show_first = true;
                 continue;
             }
-            other => return Err(option.error(format!("unknown option in consolidate: {other}")).into()),
+            other => {
+                return Err(option
+                    .error(format!("unknown option in consolidate: {other}"))
+                    .into());
+            }
         };
         if show_first {
-            return Err(option.error("log level must come before show_first in consolidate").into());
+            return Err(option
+                .error("log level must come before show_first in consolidate")
+                .into());
         }
         if level.replace(wanted).is_some() {
-            return Err(option.error("multiple log levels specified in consolidate").into());
+            return Err(option
+                .error("multiple log levels specified in consolidate")
+                .into());
         }
     }
     Ok(Pattern {
@@ -71,7 +90,18 @@ fn pattern(line: &Line<'_>) -> Result<Pattern, SetupError> {
 
 fn compile(token: &Token) -> Result<Regex, SetupError> {
     if token.text.chars().count() > PATTERN_CHARS_MAX {
-        return Err(token.error(format!("the pattern has more than {PATTERN_CHARS_MAX} characters")).into());
+        return Err(token
+            .error(format!(
+                "the pattern has more than {PATTERN_CHARS_MAX} characters"
+            ))
+            .into());
     }
-    Regex::new(&token.text).map_err(|error| token.error(format!("'{}' is no regular expression: {error}", token.text)).into())
+    Regex::new(&token.text).map_err(|error| {
+        token
+            .error(format!(
+                "'{}' is no regular expression: {error}",
+                token.text
+            ))
+            .into()
+    })
 }

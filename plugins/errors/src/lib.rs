@@ -5,11 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use corten_plugin::{Directive, Exchange, Flow, Interest, Plugin, Setup, SetupError, Stop, async_trait};
+use corten_plugin::{
+    Directive, Exchange, Flow, Interest, Plugin, Setup, SetupError, Stop, async_trait,
+};
 use regex::Regex;
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "errors", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "errors",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// How loud a pattern's lines are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +54,9 @@ struct Errors {
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     let config = config::read(&setup.only_occurrence()?)?;
     setup.options.stacktrace |= config.stacktrace;
-    setup.push(Errors { patterns: config.patterns.into_iter().map(Arc::new).collect() });
+    setup.push(Errors {
+        patterns: config.patterns.into_iter().map(Arc::new).collect(),
+    });
     Ok(())
 }
 
@@ -73,7 +81,9 @@ impl Pattern {
         let count = self.count.swap(0, Relaxed);
         if count > u32::from(self.show_first) {
             let (regex, period) = (&self.regex, go_duration(self.period));
-            self.level.log(&format!("{count} errors like '{regex}' occurred in last {period}"));
+            self.level.log(&format!(
+                "{count} errors like '{regex}' occurred in last {period}"
+            ));
         }
     }
 }
@@ -89,10 +99,19 @@ impl Plugin for Errors {
     }
 
     fn on_response(&self, ex: &mut Exchange) -> Flow {
-        let Some(failure) = ex.failure() else { return Flow::Respond };
+        let Some(failure) = ex.failure() else {
+            return Flow::Respond;
+        };
         let (text, question) = (failure.to_string(), &ex.query.question);
-        let line = format!("{} {} {}: {text}", ex.reply.rcode.0, question.name, question.rtype);
-        match self.patterns.iter().find(|pattern| pattern.regex.is_match(&text)) {
+        let line = format!(
+            "{} {} {}: {text}",
+            ex.reply.rcode.0, question.name, question.rtype
+        );
+        match self
+            .patterns
+            .iter()
+            .find(|pattern| pattern.regex.is_match(&text))
+        {
             Some(pattern) => pattern.count(&line),
             None => Level::Error.log(&line),
         }
@@ -110,8 +129,17 @@ fn go_duration(duration: Duration) -> String {
     match seconds {
         0 => format!("{millis}ms"),
         1..=59 => format!("{}s", duration.as_secs_f64()),
-        60..=3599 => format!("{}m{}s", seconds / 60, duration.as_secs_f64() - (seconds / 60 * 60) as f64),
-        _ => format!("{}h{}m{}s", seconds / 3600, seconds / 60 % 60, duration.as_secs_f64() - (seconds / 60 * 60) as f64),
+        60..=3599 => format!(
+            "{}m{}s",
+            seconds / 60,
+            duration.as_secs_f64() - (seconds / 60 * 60) as f64
+        ),
+        _ => format!(
+            "{}h{}m{}s",
+            seconds / 3600,
+            seconds / 60 % 60,
+            duration.as_secs_f64() - (seconds / 60 * 60) as f64
+        ),
     }
 }
 
@@ -121,9 +149,14 @@ mod tests {
 
     #[test]
     fn durations_look_as_in_go() {
-        for (millis, text) in
-            [(900, "900ms"), (1600, "1.6s"), (30_000, "30s"), (90_000, "1m30s"), (60_500, "1m0.5s"), (3_600_000, "1h0m0s")]
-        {
+        for (millis, text) in [
+            (900, "900ms"),
+            (1600, "1.6s"),
+            (30_000, "30s"),
+            (90_000, "1m30s"),
+            (60_500, "1m0.5s"),
+            (3_600_000, "1h0m0s"),
+        ] {
             assert_eq!(go_duration(Duration::from_millis(millis)), text);
         }
     }

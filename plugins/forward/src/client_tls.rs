@@ -6,7 +6,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a client certificate, three both.
+/// `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a client
+/// certificate, three both.
 pub(crate) fn config(files: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
     let (identity, ca) = match files {
         [] => (None, None),
@@ -18,7 +19,9 @@ pub(crate) fn config(files: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
     match ca {
         Some(file) => {
             for root in certificates(file)? {
-                roots.add(root).map_err(|error| format!("{}: {error}", file.display()))?;
+                roots
+                    .add(root)
+                    .map_err(|error| format!("{}: {error}", file.display()))?;
             }
         }
         None => {
@@ -29,10 +32,13 @@ pub(crate) fn config(files: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
     let config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let explain = |error: rustls::pki_types::pem::Error| format!("{}: {error}", key.display());
+            let explain =
+                |error: rustls::pki_types::pem::Error| format!("{}: {error}", key.display());
             let key_der = PrivateKeyDer::from_pem_file(key).map_err(explain)?;
             let pair = builder.with_client_auth_cert(certificates(certificate)?, key_der);
-            pair.map_err(|error| format!("{} and {}: {error}", certificate.display(), key.display()))?
+            pair.map_err(|error| {
+                format!("{} and {}: {error}", certificate.display(), key.display())
+            })?
         }
     };
     Ok(Arc::new(config))
@@ -43,6 +49,9 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     match all {
         Ok(all) if all.is_empty() => Err(format!("{}: no certificate in the file", file.display())),
         Ok(all) => Ok(all),
-        Err(error) => Err(format!("could not load TLS cert: {}: {error}", file.display())),
+        Err(error) => Err(format!(
+            "could not load TLS cert: {}: {error}",
+            file.display()
+        )),
     }
 }

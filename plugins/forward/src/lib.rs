@@ -1,18 +1,26 @@
 //! *forward*: asks other name servers.
 //!
-//! Sockets, health and policies are [`corten_upstream`]'s; here are the directive's lines and the decisions.
+//! Sockets, health and policies are [`corten_upstream`]'s; here are the directive's lines and the
+//! decisions.
 mod client_tls;
 mod config;
 
 use corten_plugin::metrics::{Counter, registry};
 use corten_plugin::wire::{Name, Rcode};
-use corten_plugin::{Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Transport, Zones, async_trait};
+use corten_plugin::{
+    Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Transport, Zones,
+    async_trait,
+};
 use corten_upstream::{Group, UpstreamError};
 
 use config::Config;
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "forward", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "forward",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 struct Forward {
     from: Name,
@@ -24,7 +32,11 @@ struct Forward {
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
-    let configs = setup.occurrences()?.iter().map(|line| Config::read(setup, line)).collect::<Result<Vec<_>, _>>()?;
+    let configs = setup
+        .occurrences()?
+        .iter()
+        .map(|line| Config::read(setup, line))
+        .collect::<Result<Vec<_>, _>>()?;
     setup.options.any_class = true;
     for config in configs {
         setup.push(Forward {
@@ -68,11 +80,17 @@ impl Plugin for Forward {
     async fn wait(&self, ex: &mut Exchange, _: Next<'_>, _: Phase) -> Flow {
         let query = ex.query.to_send();
         let datagram = ex.transport == Transport::Udp;
-        match self.upstreams.ask(&query, datagram, || self.broken.increment()).await {
+        match self
+            .upstreams
+            .ask(&query, datagram, || self.broken.increment())
+            .await
+        {
             Ok(answered) => match ex.reply.load(&ex.query, &answered.octets) {
                 Ok(()) => Flow::Respond,
                 Err(error) => {
-                    let server = self.upstreams.upstreams()[answered.upstream].server().address;
+                    let server = self.upstreams.upstreams()[answered.upstream]
+                        .server()
+                        .address;
                     ex.fail(Rcode::SERVFAIL, format!("{server}: {error}"))
                 }
             },

@@ -13,7 +13,13 @@ const DEFAULT_FILE: &str = "/etc/hosts";
 /// Seconds.
 const DEFAULT_TTL: u32 = 3600;
 const DEFAULT_RELOAD: Duration = Duration::from_secs(5);
-const PROPERTIES: &[&str] = &["fallthrough", "fallthrough_unsupported", "no_reverse", "reload", "ttl"];
+const PROPERTIES: &[&str] = &[
+    "fallthrough",
+    "fallthrough_unsupported",
+    "no_reverse",
+    "reload",
+    "ttl",
+];
 
 /// What a *hosts* directive says.
 pub(crate) struct Config {
@@ -75,10 +81,15 @@ impl Config {
     fn entry(&mut self, line: &Line<'_>) -> Result<(), SetupError> {
         let unknown = line.unknown_property(PROPERTIES);
         if self.fallthrough != Fallthrough::None {
-            return Err(unknown.help("entries stand in front of 'fallthrough'").into());
+            return Err(unknown
+                .help("entries stand in front of 'fallthrough'")
+                .into());
         }
         match table::address(&line.name.text) {
-            Some(address) => self.inline.push((address, line.args.iter().map(|name| name.text.clone()).collect())),
+            Some(address) => self.inline.push((
+                address,
+                line.args.iter().map(|name| name.text.clone()).collect(),
+            )),
             None if unknown.to_string().contains("did you mean") => return Err(unknown.into()),
             // CoreDNS passes such lines over without a word.
             None => tracing::warn!(
@@ -91,6 +102,17 @@ impl Config {
 }
 
 fn ttl(token: &Token) -> Result<u32, SetupError> {
-    let seconds = token.text.parse().ok().filter(|seconds| (1..=65_535).contains(seconds));
-    seconds.ok_or_else(|| token.error(format!("ttl '{}' is not a number of seconds between 1 and 65535", token.text)).into())
+    let seconds = token
+        .text
+        .parse()
+        .ok()
+        .filter(|seconds| (1..=65_535).contains(seconds));
+    seconds.ok_or_else(|| {
+        token
+            .error(format!(
+                "ttl '{}' is not a number of seconds between 1 and 65535",
+                token.text
+            ))
+            .into()
+    })
 }

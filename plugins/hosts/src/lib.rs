@@ -18,14 +18,20 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use corten_plugin::metrics::{Gauge, registry};
 use corten_plugin::wire::{Name, Owner, Rcode, RecordType, Section};
-use corten_plugin::{BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, async_trait};
+use corten_plugin::{
+    BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, async_trait,
+};
 use tokio::task::JoinHandle;
 
 use config::Config;
 use table::{Builder, Table};
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "hosts", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "hosts",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// Octets of the largest hosts file.
 const FILE_OCTETS_MAX: u64 = 1 << 30;
@@ -54,8 +60,16 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     let data = Data {
         table: ArcSwap::default(),
         first: stamp(&config.file),
-        entries: registry().gauge("coredns_hosts_entries", "The combined number of entries in hosts and Corefile.", &[("hostsfile", &file)]),
-        reloaded: registry().gauge("coredns_hosts_reload_timestamp_seconds", "The timestamp of the last reload of hosts file.", &[]),
+        entries: registry().gauge(
+            "coredns_hosts_entries",
+            "The combined number of entries in hosts and Corefile.",
+            &[("hostsfile", &file)],
+        ),
+        reloaded: registry().gauge(
+            "coredns_hosts_reload_timestamp_seconds",
+            "The timestamp of the last reload of hosts file.",
+            &[],
+        ),
         config,
     };
     match read(&data.config.file) {
@@ -70,13 +84,19 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             data.fill("");
         }
     }
-    setup.push(Hosts { data: Arc::new(data), watch: Mutex::new(None) });
+    setup.push(Hosts {
+        data: Arc::new(data),
+        watch: Mutex::new(None),
+    });
     Ok(())
 }
 
 fn read(file: &Path) -> io::Result<String> {
     if fs::metadata(file)?.len() > FILE_OCTETS_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too large"));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "the file is too large",
+        ));
     }
     // Names that are no UTF-8 are no entries, and the others are served.
     Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
@@ -96,14 +116,18 @@ impl Data {
             names.iter().for_each(|name| builder.add(*address, name));
         }
         let table = builder.finish();
-        self.entries.set(i64::try_from(table.entries()).unwrap_or(i64::MAX));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.reloaded.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        self.entries
+            .set(i64::try_from(table.entries()).unwrap_or(i64::MAX));
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        self.reloaded
+            .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         self.table.store(Arc::new(table));
     }
 
-    /// Reads the file again whenever its size or time of change is another. A file that is gone, or cannot be read,
-    /// leaves the last entries in place.
+    /// Reads the file again whenever its size or time of change is another. A file that is gone, or
+    /// cannot be read, leaves the last entries in place.
     async fn watch(self: Arc<Self>) {
         let (file, mut seen) = (&self.config.file, self.first);
         loop {
@@ -113,10 +137,15 @@ impl Data {
                 continue;
             }
             let data = Arc::clone(&self);
-            let read = tokio::task::spawn_blocking(move || read(&data.config.file).map(|text| data.fill(&text))).await;
+            let read = tokio::task::spawn_blocking(move || {
+                read(&data.config.file).map(|text| data.fill(&text))
+            })
+            .await;
             match read {
                 Ok(Ok(())) => seen = now,
-                Ok(Err(error)) => tracing::error!(target: "plugin/hosts", "{}: {error}", file.display()),
+                Ok(Err(error)) => {
+                    tracing::error!(target: "plugin/hosts", "{}: {error}", file.display())
+                }
                 // The runtime is about to end.
                 Err(_) => return,
             }
@@ -136,7 +165,8 @@ impl Plugin for Hosts {
         let table = self.data.table.load();
         if rtype == RecordType::PTR {
             // Reverse names need not be in the zones; a miss may be somebody else's.
-            let address = reverse_address(name).filter(|address| table.names_of(*address).next().is_some());
+            let address =
+                reverse_address(name).filter(|address| table.names_of(*address).next().is_some());
             if let Some(address) = address {
                 return pointers(ex, &table, address, config.ttl);
             }
@@ -153,17 +183,30 @@ impl Plugin for Hosts {
             if config.fallthrough.lets_through(name) {
                 return Flow::Pass;
             }
-            // There is no SOA to bound an NXDOMAIN with (RFC 2308 section 5); CoreDNS answers so, too.
+            // There is no SOA to bound an NXDOMAIN with (RFC 2308 section 5); CoreDNS answers so,
+            // too.
             return ex.answer(Rcode::SERVFAIL);
         };
         let reply = ex.start(Rcode::NOERROR);
         reply.authoritative = true;
         match rtype {
             RecordType::A => found.v4.iter().for_each(|v4| {
-                reply.push(Section::Answer, Owner::Question, rtype, config.ttl, |rdata| rdata.octets(&v4.octets()));
+                reply.push(
+                    Section::Answer,
+                    Owner::Question,
+                    rtype,
+                    config.ttl,
+                    |rdata| rdata.octets(&v4.octets()),
+                );
             }),
             RecordType::AAAA => found.v6.iter().for_each(|v6| {
-                reply.push(Section::Answer, Owner::Question, rtype, config.ttl, |rdata| rdata.octets(&v6.octets()));
+                reply.push(
+                    Section::Answer,
+                    Owner::Question,
+                    rtype,
+                    config.ttl,
+                    |rdata| rdata.octets(&v6.octets()),
+                );
             }),
             _ => (),
         }
@@ -179,7 +222,12 @@ impl Plugin for Hosts {
     }
 
     async fn stop(&self, _: Stop) {
-        if let Some(task) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(task) = self
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             task.abort();
         }
     }
@@ -189,12 +237,19 @@ fn pointers(ex: &mut Exchange, table: &Table, address: IpAddr, ttl: u32) -> Flow
     let reply = ex.start(Rcode::NOERROR);
     reply.authoritative = true;
     for name in table.names_of(address) {
-        reply.push(Section::Answer, Owner::Question, RecordType::PTR, ttl, |rdata| rdata.octets(name));
+        reply.push(
+            Section::Answer,
+            Owner::Question,
+            RecordType::PTR,
+            ttl,
+            |rdata| rdata.octets(name),
+        );
     }
     Flow::Respond
 }
 
-/// The address that a name under `in-addr.arpa` (RFC 1035 section 3.5) or `ip6.arpa` (RFC 3596 section 2.5) stands for.
+/// The address that a name under `in-addr.arpa` (RFC 1035 section 3.5) or `ip6.arpa` (RFC 3596
+/// section 2.5) stands for.
 fn reverse_address(name: &Name) -> Option<IpAddr> {
     match (name.label_count(), name.suffix(2)) {
         (6, b"\x07in-addr\x04arpa\0") => {
@@ -207,7 +262,9 @@ fn reverse_address(name: &Name) -> Option<IpAddr> {
         (34, b"\x03ip6\x04arpa\0") => {
             let mut number = 0u128;
             for index in (0..32).rev() {
-                let [digit] = name.label(index)? else { return None };
+                let [digit] = name.label(index)? else {
+                    return None;
+                };
                 number = number << 4 | u128::from(char::from(*digit).to_digit(16)?);
             }
             Some(Ipv6Addr::from(number).to_canonical())
@@ -232,7 +289,11 @@ mod tests {
             (&long.replace("8.b.d", "8.x.d"), None),
         ] {
             let name: Name = name.parse().unwrap();
-            assert_eq!(reverse_address(&name), address.map(|text| text.parse().unwrap()), "{name}");
+            assert_eq!(
+                reverse_address(&name),
+                address.map(|text| text.parse().unwrap()),
+                "{name}"
+            );
         }
     }
 }

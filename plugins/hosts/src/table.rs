@@ -1,7 +1,8 @@
 //! The entries: immutable, compact, replaced as a whole.
 //!
-//! Names stand one behind the other in one buffer, addresses in one array per family; a name is found through an open
-//! hash table of 32-bit indices. A hundred thousand entries take some 12 MB, and a lookup touches four cache lines.
+//! Names stand one behind the other in one buffer, addresses in one array per family; a name is
+//! found through an open hash table of 32-bit indices. A hundred thousand entries take some 12 MB,
+//! and a lookup touches four cache lines.
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -49,12 +50,15 @@ pub(crate) struct Found<'t> {
 }
 
 impl Table {
-    /// The entry of `name`, or of the wildcard that stands for its first label (RFC 4592: only when there is no entry
-    /// of the name itself).
+    /// The entry of `name`, or of the wildcard that stands for its first label (RFC 4592: only when
+    /// there is no entry of the name itself).
     pub(crate) fn find(&self, name: &Name) -> Option<Found<'_>> {
         let entry = self.entry(name.wire()).or_else(|| self.wildcard(name))?;
         let span = |span: Span| span.start as usize..span.start as usize + usize::from(span.count);
-        Some(Found { v4: &self.v4[span(entry.v4)], v6: &self.v6[span(entry.v6)] })
+        Some(Found {
+            v4: &self.v4[span(entry.v4)],
+            v6: &self.v6[span(entry.v6)],
+        })
     }
 
     fn wildcard(&self, name: &Name) -> Option<&Entry> {
@@ -136,7 +140,11 @@ impl<'z> Builder<'z> {
     /// Adds the lines of a hosts file; what is no entry is passed over.
     pub(crate) fn add_text(&mut self, text: &str) {
         for line in text.lines() {
-            let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+            let mut words = line
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .split_ascii_whitespace();
             if let Some(address) = words.next().and_then(address) {
                 words.for_each(|name| self.add(address, name));
             }
@@ -145,11 +153,15 @@ impl<'z> Builder<'z> {
 
     /// Adds one name of an address.
     pub(crate) fn add(&mut self, address: IpAddr, name: &str) {
-        let Ok(name) = name.parse::<Name>() else { return };
+        let Ok(name) = name.parse::<Name>() else {
+            return;
+        };
         if name.is_root() || self.zones.matches(&name).is_none() {
             return;
         }
-        let Some(index) = self.index(&name) else { return };
+        let Some(index) = self.index(&name) else {
+            return;
+        };
         let wildcard = name.label(0) == Some(b"*");
         self.table.has_wildcards |= wildcard;
         match address {
@@ -175,7 +187,9 @@ impl<'z> Builder<'z> {
                 break;
             }
             let entry = &self.entries[index as usize];
-            if &self.names[entry.name as usize..entry.name as usize + usize::from(entry.length)] == wire {
+            if &self.names[entry.name as usize..entry.name as usize + usize::from(entry.length)]
+                == wire
+            {
                 return Some(index);
             }
             slot += 1;
@@ -184,7 +198,11 @@ impl<'z> Builder<'z> {
             return None;
         }
         let index = self.entries.len() as u32;
-        self.entries.push(Entry { name: self.names.len() as u32, length: wire.len() as u8, ..Entry::default() });
+        self.entries.push(Entry {
+            name: self.names.len() as u32,
+            length: wire.len() as u8,
+            ..Entry::default()
+        });
         self.names.extend_from_slice(wire);
         self.slots[slot] = index;
         Some(index)
@@ -194,7 +212,8 @@ impl<'z> Builder<'z> {
         let mask = self.slots.len() * 2 - 1;
         let mut slots = vec![FREE; mask + 1];
         for (index, entry) in self.entries.iter().enumerate() {
-            let wire = &self.names[entry.name as usize..entry.name as usize + usize::from(entry.length)];
+            let wire =
+                &self.names[entry.name as usize..entry.name as usize + usize::from(entry.length)];
             let mut slot = self.table.hasher.hash_one(wire) as usize & mask;
             while slots[slot] != FREE {
                 slot = (slot + 1) & mask;
@@ -211,8 +230,12 @@ impl<'z> Builder<'z> {
         self.reverse.sort_by_key(|(address, _)| *address);
         let mut reverse: Vec<(IpAddr, u32)> = Vec::with_capacity(self.reverse.len());
         for (address, index) in self.reverse {
-            let same = reverse.iter().rev().take_while(|(other, _)| *other == address);
-            // Many names of one address are rare, except where an address stands for "blocked"; those are not compared.
+            let same = reverse
+                .iter()
+                .rev()
+                .take_while(|(other, _)| *other == address);
+            // Many names of one address are rare, except where an address stands for "blocked";
+            // those are not compared.
             if !same.take(64).any(|(_, other)| *other == index) {
                 reverse.push((address, index));
             }
@@ -229,8 +252,13 @@ impl<'z> Builder<'z> {
     }
 }
 
-/// Brings addresses into the order of their entries, each once, and notes where those of an entry are.
-fn spread<A: Copy + PartialEq>(mut pairs: Vec<(u32, A)>, entries: &mut [Entry], span: impl Fn(&mut Entry) -> &mut Span) -> Vec<A> {
+/// Brings addresses into the order of their entries, each once, and notes where those of an entry
+/// are.
+fn spread<A: Copy + PartialEq>(
+    mut pairs: Vec<(u32, A)>,
+    entries: &mut [Entry],
+    span: impl Fn(&mut Entry) -> &mut Span,
+) -> Vec<A> {
     // Stable: the addresses of a name keep their order.
     pairs.sort_by_key(|(index, _)| *index);
     let mut addresses: Vec<A> = Vec::with_capacity(pairs.len());
@@ -249,10 +277,13 @@ fn spread<A: Copy + PartialEq>(mut pairs: Vec<(u32, A)>, entries: &mut [Entry], 
     addresses
 }
 
-/// The address in front of a line: a scope behind `%` is dropped, an IPv4 address in IPv6 form is taken out of it.
+/// The address in front of a line: a scope behind `%` is dropped, an IPv4 address in IPv6 form is
+/// taken out of it.
 pub(crate) fn address(text: &str) -> Option<IpAddr> {
     let text = text.split('%').next().unwrap_or(text);
-    text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    text.parse::<IpAddr>()
+        .ok()
+        .map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -278,15 +309,27 @@ mod tests {
              ::ffff:192.0.2.9 mapped.example\n192.0.2.1 WWW.Example.\n",
         );
         let v4 = |text: &str| table.find(&name(text)).map(|found| found.v4.to_vec());
-        assert_eq!(v4("www.example"), Some(vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()]));
+        assert_eq!(
+            v4("www.example"),
+            Some(vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()])
+        );
         assert_eq!(v4("example"), Some(vec![[192, 0, 2, 1].into()]));
         assert_eq!(v4("mapped.example"), Some(vec![[192, 0, 2, 9].into()]));
         assert_eq!(v4("wrong.example"), None);
         assert_eq!(v4("www.other"), None);
         let scoped = table.find(&name("scoped.example")).unwrap();
-        assert_eq!((scoped.v4.len(), scoped.v6), (0, &["fe80::1".parse().unwrap()][..]));
-        let reverse: Vec<_> = table.names_of([192, 0, 2, 1].into()).map(<[u8]>::to_vec).collect();
-        assert_eq!(reverse, [name("www.example").wire(), name("example").wire()]);
+        assert_eq!(
+            (scoped.v4.len(), scoped.v6),
+            (0, &["fe80::1".parse().unwrap()][..])
+        );
+        let reverse: Vec<_> = table
+            .names_of([192, 0, 2, 1].into())
+            .map(<[u8]>::to_vec)
+            .collect();
+        assert_eq!(
+            reverse,
+            [name("www.example").wire(), name("example").wire()]
+        );
         assert_eq!(table.entries(), 5 + 5);
     }
 
@@ -296,7 +339,10 @@ mod tests {
         let v4 = |text: &str| table.find(&name(text)).map(|found| found.v4.to_vec());
         assert_eq!(v4("any.w.test"), Some(vec![[192, 0, 2, 10].into()]));
         assert_eq!(v4("exact.w.test"), Some(vec![[192, 0, 2, 11].into()]));
-        assert!(table.find(&name("exact.w.test")).unwrap().v6.is_empty(), "the exact entry alone counts");
+        assert!(
+            table.find(&name("exact.w.test")).unwrap().v6.is_empty(),
+            "the exact entry alone counts"
+        );
         assert_eq!(v4("*.w.test"), v4("any.w.test"));
         assert_eq!(v4("w.test"), None);
         assert_eq!(v4("a.b.w.test"), None);
@@ -313,7 +359,10 @@ mod tests {
         }
         let table = builder.finish();
         for number in 0..10_000u32 {
-            assert_eq!(table.find(&name(&format!("h{number}.example"))).unwrap().v4, [Ipv4Addr::from(number)]);
+            assert_eq!(
+                table.find(&name(&format!("h{number}.example"))).unwrap().v4,
+                [Ipv4Addr::from(number)]
+            );
             assert_eq!(table.names_of(Ipv4Addr::from(number).into()).count(), 1);
         }
         assert!(table.find(&name("h10000.example")).is_none());

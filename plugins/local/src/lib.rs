@@ -1,10 +1,15 @@
-//! *local*: answers for names that mean this machine, so that they never leave it (RFC 6303, RFC 6761 section 6.3).
+//! *local*: answers for names that mean this machine, so that they never leave it (RFC 6303, RFC
+//! 6761 section 6.3).
 use corten_plugin::metrics::{Counter, registry};
 use corten_plugin::wire::{Name, Owner, Rcode, RecordType, Section};
 use corten_plugin::{Directive, Exchange, Flow, Plugin, Setup, SetupError};
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "local", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "local",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// Seconds: a week, as CoreDNS has it.
 const TTL: u32 = 604_800;
@@ -32,20 +37,35 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
                     prefix = match option.one_arg()? {
                         on if on.text == "on" => true,
                         off if off.text == "off" => false,
-                        other => return Err(other.error(format!("'{}' is neither 'on' nor 'off'", other.text)).into()),
+                        other => {
+                            return Err(other
+                                .error(format!("'{}' is neither 'on' nor 'off'", other.text))
+                                .into());
+                        }
                     }
                 }
                 _ => return Err(option.unknown_property(&["localhost_prefix"]).into()),
             }
         }
     }
-    let name = |text: &str| text.parse::<Name>().map_err(|error| SetupError::new(format!("{text}: {error}")));
+    let name = |text: &str| {
+        text.parse::<Name>()
+            .map_err(|error| SetupError::new(format!("{text}: {error}")))
+    };
     setup.push(Local {
         prefix,
         localhost: name("localhost")?,
         loopback: name("1.0.0.127.in-addr.arpa")?,
-        reverse: [name("0.in-addr.arpa")?, name("127.in-addr.arpa")?, name("255.in-addr.arpa")?],
-        hits: registry().counter("coredns_local_localhost_requests_total", "Counter of localhost.<domain> requests.", &[]),
+        reverse: [
+            name("0.in-addr.arpa")?,
+            name("127.in-addr.arpa")?,
+            name("255.in-addr.arpa")?,
+        ],
+        hits: registry().counter(
+            "coredns_local_localhost_requests_total",
+            "Counter of localhost.<domain> requests.",
+            &[],
+        ),
     });
     Ok(())
 }
@@ -66,7 +86,9 @@ impl Plugin for Local {
             }
             return Self::localhost(ex, rtype);
         }
-        let Some(zone) = self.reverse.iter().find(|zone| name.is_in(zone)).cloned() else { return Flow::Pass };
+        let Some(zone) = self.reverse.iter().find(|zone| name.is_in(zone)).cloned() else {
+            return Flow::Pass;
+        };
         self.reverse(ex, rtype, &zone)
     }
 }
@@ -75,11 +97,15 @@ impl Local {
     fn localhost(ex: &mut Exchange, rtype: RecordType) -> Flow {
         let reply = ex.start(Rcode::NOERROR);
         match rtype {
-            RecordType::A => reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| rdata.octets(&[127, 0, 0, 1])),
-            RecordType::AAAA => {
-                reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| rdata.octets(&1u128.to_be_bytes()))
-            }
-            RecordType::NS => reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| rdata.octets(LOCALHOST)),
+            RecordType::A => reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| {
+                rdata.octets(&[127, 0, 0, 1])
+            }),
+            RecordType::AAAA => reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| {
+                rdata.octets(&1u128.to_be_bytes())
+            }),
+            RecordType::NS => reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| {
+                rdata.octets(LOCALHOST)
+            }),
             RecordType::SOA => soa(ex, Section::Answer, Owner::Question),
             _ => soa(ex, Section::Authority, Owner::Question),
         };
@@ -89,12 +115,22 @@ impl Local {
     fn reverse(&self, ex: &mut Exchange, rtype: RecordType, zone: &Name) -> Flow {
         let name = &ex.query.question.name;
         let (apex, loopback) = (name == zone, *name == self.loopback);
-        let reply = ex.start(if apex || loopback { Rcode::NOERROR } else { Rcode::NXDOMAIN });
+        let reply = ex.start(if apex || loopback {
+            Rcode::NOERROR
+        } else {
+            Rcode::NXDOMAIN
+        });
         match rtype {
             RecordType::SOA if apex => soa(ex, Section::Answer, Owner::Question),
-            RecordType::NS if apex => reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| rdata.octets(LOCALHOST)),
+            RecordType::NS if apex => {
+                reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| {
+                    rdata.octets(LOCALHOST)
+                })
+            }
             RecordType::PTR if loopback => {
-                reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| rdata.octets(LOCALHOST))
+                reply.push(Section::Answer, Owner::Question, rtype, TTL, |rdata| {
+                    rdata.octets(LOCALHOST)
+                })
             }
             _ => soa(ex, Section::Authority, Owner::Wire(zone.wire())),
         };
@@ -104,11 +140,12 @@ impl Local {
 
 /// The SOA record that every local zone has.
 fn soa(ex: &mut Exchange, section: Section, owner: Owner<'_>) -> bool {
-    ex.reply.push(section, owner, RecordType::SOA, TTL, |rdata| {
-        rdata.octets(LOCALHOST);
-        rdata.octets(MAILBOX);
-        for number in [1, 0, 0, 0, TTL] {
-            rdata.u32(number);
-        }
-    })
+    ex.reply
+        .push(section, owner, RecordType::SOA, TTL, |rdata| {
+            rdata.octets(LOCALHOST);
+            rdata.octets(MAILBOX);
+            for number in [1, 0, 0, 0, TTL] {
+                rdata.u32(number);
+            }
+        })
 }

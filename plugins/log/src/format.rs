@@ -38,10 +38,14 @@ enum Piece {
 impl Format {
     /// Takes a format apart; what is no placeholder stays as it is.
     pub(crate) fn read(text: &str) -> Self {
-        let text = text.replace("{combined}", "{common} \"{>opcode}\"").replace("{common}", COMMON);
+        let text = text
+            .replace("{combined}", "{common} \"{>opcode}\"")
+            .replace("{common}", COMMON);
         let (mut pieces, mut rest) = (Vec::new(), text.as_str());
         while let Some(open) = rest.find('{') {
-            let Some(close) = rest[open..].find('}').map(|close| open + close) else { break };
+            let Some(close) = rest[open..].find('}').map(|close| open + close) else {
+                break;
+            };
             let inner = &rest[open + 1..close];
             match placeholder(inner) {
                 Some(piece) => {
@@ -62,7 +66,10 @@ impl Format {
 
     /// The line of an exchange that is over.
     pub(crate) fn line<'a>(&'a self, ex: &'a Exchange) -> LogLine<'a> {
-        LogLine { pieces: &self.0, ex }
+        LogLine {
+            pieces: &self.0,
+            ex,
+        }
     }
 }
 
@@ -74,7 +81,9 @@ pub(crate) struct LogLine<'a> {
 
 impl Display for LogLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.pieces.iter().try_for_each(|piece| write_piece(f, piece, self.ex))
+        self.pieces
+            .iter()
+            .try_for_each(|piece| write_piece(f, piece, self.ex))
     }
 }
 
@@ -177,18 +186,29 @@ mod tests {
         for (format, pieces) in [
             ("a {name} b", &[text("a "), Piece::Name, text(" b")][..]),
             ("{type}{rcode}", &[Piece::Type, Piece::Rcode]),
-            ("{unknown} {/a/b}", &[text("{"), text("unknown} "), Piece::Metadata]),
+            (
+                "{unknown} {/a/b}",
+                &[text("{"), text("unknown} "), Piece::Metadata],
+            ),
             ("{{name}", &[text("{"), Piece::Name]),
             ("open {name", &[text("open {name")]),
         ] {
             assert_eq!(Format::read(format).0, pieces, "{format}");
         }
-        assert_eq!(Format::read("{common} and {>opcode}").0.len(), Format::read(COMMON).0.len() + 2);
+        assert_eq!(
+            Format::read("{common} and {>opcode}").0.len(),
+            Format::read(COMMON).0.len() + 2
+        );
     }
 
     #[test]
     fn durations_are_decimal_seconds() {
-        for (nanos, shown) in [(123_000, "0.000123s"), (1_500_000_000, "1.5s"), (2_000_000_000, "2s"), (1, "0.000000001s")] {
+        for (nanos, shown) in [
+            (123_000, "0.000123s"),
+            (1_500_000_000, "1.5s"),
+            (2_000_000_000, "2s"),
+            (1, "0.000000001s"),
+        ] {
             assert_eq!(duration(Duration::from_nanos(nanos)), shown);
         }
     }

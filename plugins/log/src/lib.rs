@@ -8,7 +8,11 @@ use corten_plugin::{Directive, Exchange, Flow, Interest, Plugin, Setup, SetupErr
 use format::Format;
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "log", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "log",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// Kinds of replies that a rule can choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +35,18 @@ struct Log {
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
-    let rules = setup.occurrences()?.iter().map(|line| rule(setup, line)).collect::<Result<_, _>>()?;
+    let rules = setup
+        .occurrences()?
+        .iter()
+        .map(|line| rule(setup, line))
+        .collect::<Result<_, _>>()?;
     setup.push(Log { rules });
     Ok(())
 }
 
 fn rule(setup: &Setup<'_>, line: &Occurrence<'_>) -> Result<Rule, SetupError> {
-    // CoreDNS takes a format that stands alone for a name, and logs nothing; its manual says that names are optional.
+    // CoreDNS takes a format that stands alone for a name, and logs nothing; its manual says that
+    // names are optional.
     let (names, format) = match line.args.split_last() {
         Some((last, names)) if last.text.contains('{') => (names, last.text.as_str()),
         _ => (&line.args[..], "{common}"),
@@ -57,7 +66,11 @@ fn rule(setup: &Setup<'_>, line: &Occurrence<'_>) -> Result<Rule, SetupError> {
     if all {
         classes.clear();
     }
-    Ok(Rule { zones, format: Format::read(format), classes })
+    Ok(Rule {
+        zones,
+        format: Format::read(format),
+        classes,
+    })
 }
 
 /// Adds the classes of a line; returns whether it names all.
@@ -71,7 +84,9 @@ fn read_classes(line: &Line<'_>, classes: &mut Vec<Class>) -> Result<bool, Setup
             "all" => all = true,
             other => {
                 let error = word.error(format!("unknown class '{other}'"));
-                return Err(error.help("classes are success, denial, error and all").into());
+                return Err(error
+                    .help("classes are success, denial, error and all")
+                    .into());
             }
         }
     }
@@ -81,10 +96,15 @@ fn read_classes(line: &Line<'_>, classes: &mut Vec<Class>) -> Result<bool, Setup
 /// What kind of reply this is; the rules are those of CoreDNS's `response.Typify`.
 fn classify(ex: &Exchange) -> Class {
     let (reply, question) = (&ex.reply, &ex.query.question);
-    if ex.query.opcode() != Opcode::QUERY || matches!(question.rtype, RecordType::AXFR | RecordType::IXFR) {
+    if ex.query.opcode() != Opcode::QUERY
+        || matches!(question.rtype, RecordType::AXFR | RecordType::IXFR)
+    {
         return Class::Success;
     }
-    let soa = reply.records().iter().any(|record| record.section == Section::Authority && record.rtype == RecordType::SOA);
+    let soa = reply
+        .records()
+        .iter()
+        .any(|record| record.section == Section::Authority && record.rtype == RecordType::SOA);
     match reply.rcode {
         Rcode::NXDOMAIN if soa => Class::Denial,
         Rcode::NOERROR if soa && reply.count(Section::Answer) == 0 => Class::Denial,
@@ -105,10 +125,13 @@ impl Plugin for Log {
     fn on_response(&self, ex: &mut Exchange) -> Flow {
         // The first rule for the name decides, whatever its classes.
         let name = &ex.query.question.name;
-        if let Some(rule) = self.rules.iter().find(|rule| rule.zones.matches(name).is_some()) {
-            if rule.classes.is_empty() || rule.classes.contains(&classify(ex)) {
-                tracing::info!(target: "query", "{}", rule.format.line(ex));
-            }
+        if let Some(rule) = self
+            .rules
+            .iter()
+            .find(|rule| rule.zones.matches(name).is_some())
+            && (rule.classes.is_empty() || rule.classes.contains(&classify(ex)))
+        {
+            tracing::info!(target: "query", "{}", rule.format.line(ex));
         }
         Flow::Respond
     }

@@ -2,7 +2,11 @@
 use corten_plugin::{Directive, Exchange, Flow, Interest, Plugin, Setup, SetupError};
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "nsid", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "nsid",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// EDNS option NSID.
 const NSID: u16 = 3;
@@ -17,14 +21,25 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     let line = setup.only_occurrence()?;
     line.no_block()?;
     let identifier = match &line.args[..] {
-        [] => nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|_| "localhost".into()),
-        words => words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" "),
+        [] => nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_else(|_| "localhost".into()),
+        words => words
+            .iter()
+            .map(|word| word.text.as_str())
+            .collect::<Vec<_>>()
+            .join(" "),
     };
     if identifier.len() > IDENTIFIER_OCTETS_MAX {
-        let text = format!("the identifier has {} octets; {IDENTIFIER_OCTETS_MAX} is the most", identifier.len());
+        let text = format!(
+            "the identifier has {} octets; {IDENTIFIER_OCTETS_MAX} is the most",
+            identifier.len()
+        );
         return Err(line.name.error(text).into());
     }
-    setup.push(Nsid { identifier: identifier.into_bytes().into() });
+    setup.push(Nsid {
+        identifier: identifier.into_bytes().into(),
+    });
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The responder for challenges where no block listens on the port that the CA asks.
 //!
-//! Open only while an order is under way. It answers the names of pending challenges and refuses everything else.
+//! Open only while an order is under way. It answers the names of pending challenges and refuses
+//! everything else.
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,10 +33,29 @@ pub(crate) struct Bootstrap {
 }
 
 impl Bootstrap {
-    pub(crate) fn new(challenges: Arc<Challenges>, port: u16, bind: Option<Vec<SocketAddr>>, own: bool) -> Self {
-        let any = || vec![(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()];
-        let addresses = bind.unwrap_or_else(any).into_iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
-        Self { challenges, addresses, port, own }
+    pub(crate) fn new(
+        challenges: Arc<Challenges>,
+        port: u16,
+        bind: Option<Vec<SocketAddr>>,
+        own: bool,
+    ) -> Self {
+        let any = || {
+            vec![
+                (Ipv4Addr::UNSPECIFIED, 0).into(),
+                (Ipv6Addr::UNSPECIFIED, 0).into(),
+            ]
+        };
+        let addresses = bind
+            .unwrap_or_else(any)
+            .into_iter()
+            .map(|address| SocketAddr::new(address.ip(), port))
+            .collect();
+        Self {
+            challenges,
+            addresses,
+            port,
+            own,
+        }
     }
 }
 
@@ -69,7 +89,10 @@ impl Responder for Bootstrap {
 }
 
 async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    Ok((UdpSocket::bind(address).await?, TcpListener::bind(address).await?))
+    Ok((
+        UdpSocket::bind(address).await?,
+        TcpListener::bind(address).await?,
+    ))
 }
 
 /// Appends the reply to a message, if it is to have one.
@@ -95,7 +118,9 @@ async fn serve_udp(socket: UdpSocket, challenges: Arc<Challenges>) {
     let mut buffer = [0; 4096];
     loop {
         // Errors are those of clients that have gone.
-        let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
+        let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
         let mut out = Vec::new();
         if answer(&challenges, &buffer[..length], Carrier::Datagram, &mut out) {
             let _ = socket.send_to(&out, client).await;
@@ -107,7 +132,9 @@ async fn serve_tcp(listener: TcpListener, challenges: Arc<Challenges>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {

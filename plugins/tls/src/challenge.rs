@@ -32,25 +32,37 @@ impl Plugin for Challenge {
     }
 }
 
-/// Writes the reply for a challenge's name: TXT has the values, other types do not exist there (never NXDOMAIN, which
-/// would take the TXT along: RFC 8020).
+/// Writes the reply for a challenge's name: TXT has the values, other types do not exist there
+/// (never NXDOMAIN, which would take the TXT along: RFC 8020).
 pub(crate) fn respond(query: &Query, reply: &mut Reply, values: &[String]) {
     let name = query.question.name.clone();
     reply.start(query, Rcode::NOERROR);
     reply.authoritative = true;
     if query.question.rtype != RecordType::TXT {
         // For the negative answer's TTL (RFC 2308 section 3): nobody is to remember it.
-        reply.push(Section::Authority, Owner::Question, RecordType::SOA, 0, |rdata| {
-            rdata.octets(name.wire());
-            rdata.octets(name.wire());
-            for number in [1, 3600, 600, 86_400, 0] {
-                rdata.u32(number);
-            }
-        });
+        reply.push(
+            Section::Authority,
+            Owner::Question,
+            RecordType::SOA,
+            0,
+            |rdata| {
+                rdata.octets(name.wire());
+                rdata.octets(name.wire());
+                for number in [1, 3600, 600, 86_400, 0] {
+                    rdata.u32(number);
+                }
+            },
+        );
         return;
     }
     tracing::info!(target: "plugin/tls", "Answering ACME DNS request:{name}");
     for value in values {
-        reply.push(Section::Answer, Owner::Question, RecordType::TXT, 0, |rdata| rdata.string(value.as_bytes()));
+        reply.push(
+            Section::Answer,
+            Owner::Question,
+            RecordType::TXT,
+            0,
+            |rdata| rdata.string(value.as_bytes()),
+        );
     }
 }

@@ -12,8 +12,18 @@ const CHECK_INTERVAL_MINUTES: u64 = 15;
 const CHALLENGE_PORT: u16 = 53;
 const FILE_OPTIONS: &[&str] = &["client_auth", "keylog"];
 const INTERNAL_OPTIONS: &[&str] = &["certpath", "client_auth", "domain", "keylog", "on_renewal"];
-const ACME_OPTIONS: &[&str] =
-    &["ca", "cacert", "certpath", "checkinterval", "client_auth", "domain", "email", "keylog", "on_renewal", "port"];
+const ACME_OPTIONS: &[&str] = &[
+    "ca",
+    "cacert",
+    "certpath",
+    "checkinterval",
+    "client_auth",
+    "domain",
+    "email",
+    "keylog",
+    "on_renewal",
+    "port",
+];
 
 /// What a *tls* directive says.
 pub(crate) struct Config {
@@ -23,8 +33,16 @@ pub(crate) struct Config {
 
 /// Where the certificate comes from.
 pub(crate) enum Source {
-    Files { certificate: PathBuf, key: PathBuf },
-    Managed { spec: Spec, challenge_port: u16, on_renewal: OnRenewal, at: Location },
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+    Managed {
+        spec: Spec,
+        challenge_port: u16,
+        on_renewal: OnRenewal,
+        at: Location,
+    },
 }
 
 /// What happens when a certificate has been renewed.
@@ -83,7 +101,9 @@ impl Config {
         let mut client = ClientOptions::default();
         let source = match &line.args[..] {
             [form] if form.text == "acme" => acme(setup, line, &mut client)?,
-            [form, names @ ..] if form.text == "internal" => internal(setup, line, names, &mut client)?,
+            [form, names @ ..] if form.text == "internal" => {
+                internal(setup, line, names, &mut client)?
+            }
             [certificate, key, ca @ ..] if ca.len() <= 1 => {
                 client.ca = ca.first().map(|ca| setup.path(&ca.text));
                 for option in line.lines() {
@@ -91,10 +111,14 @@ impl Config {
                         return Err(option.unknown_property(FILE_OPTIONS).into());
                     }
                 }
-                Source::Files { certificate: setup.path(&certificate.text), key: setup.path(&key.text) }
+                Source::Files {
+                    certificate: setup.path(&certificate.text),
+                    key: setup.path(&key.text),
+                }
             }
             [] => {
-                let help = "write 'tls CERT KEY [CA]', 'tls acme { domain NAME }' or 'tls internal'";
+                let help =
+                    "write 'tls CERT KEY [CA]', 'tls acme { domain NAME }' or 'tls internal'";
                 return Err(line.argument_error().help(help).into());
             }
             _ => return Err(line.argument_error().into()),
@@ -104,7 +128,11 @@ impl Config {
 }
 
 /// `tls acme { domain NAME… … }`
-fn acme(setup: &Setup<'_>, line: &Occurrence<'_>, client: &mut ClientOptions) -> Result<Source, SetupError> {
+fn acme(
+    setup: &Setup<'_>,
+    line: &Occurrence<'_>,
+    client: &mut ClientOptions,
+) -> Result<Source, SetupError> {
     let mut managed = Managed::default();
     for option in line.lines() {
         if client_option(setup, option, client)? || managed.option(setup, option)? {
@@ -125,32 +153,60 @@ fn acme(setup: &Setup<'_>, line: &Occurrence<'_>, client: &mut ClientOptions) ->
             "port" => {
                 let word = option.one_arg()?;
                 let port = word.text.parse().ok().filter(|port| *port != 0);
-                managed.port = Some(port.ok_or_else(|| word.error(format!("port '{}' is not between 1 and 65535", word.text)))?);
+                managed.port = Some(port.ok_or_else(|| {
+                    word.error(format!("port '{}' is not between 1 and 65535", word.text))
+                })?);
             }
             other => {
                 let help = format!("options are {}", ACME_OPTIONS.join(", "));
-                return Err(option.name.error(format!("unknown argument to acme '{other}'")).help(help).into());
+                return Err(option
+                    .name
+                    .error(format!("unknown argument to acme '{other}'"))
+                    .help(help)
+                    .into());
             }
         }
     }
     if managed.names.is_empty() {
-        return Err(line.name.error("acme needs at least one domain").help("write 'domain ns1.example.org' between the braces").into());
+        return Err(line
+            .name
+            .error("acme needs at least one domain")
+            .help("write 'domain ns1.example.org' between the braces")
+            .into());
     }
     let directory = managed.ca.take().unwrap_or_else(|| LETS_ENCRYPT.to_owned());
-    let issuer = Issuer::Acme { directory, roots: managed.cacert.take(), email: managed.email.take() };
+    let issuer = Issuer::Acme {
+        directory,
+        roots: managed.cacert.take(),
+        email: managed.email.take(),
+    };
     managed.finish(setup, line, issuer)
 }
 
 /// `tls internal [NAME…]`: without names those of the block's zones.
-fn internal(setup: &Setup<'_>, line: &Occurrence<'_>, names: &[&Token], client: &mut ClientOptions) -> Result<Source, SetupError> {
-    let mut managed = Managed { names: names.iter().map(|name| name.text.clone()).collect(), ..Managed::default() };
+fn internal(
+    setup: &Setup<'_>,
+    line: &Occurrence<'_>,
+    names: &[&Token],
+    client: &mut ClientOptions,
+) -> Result<Source, SetupError> {
+    let mut managed = Managed {
+        names: names.iter().map(|name| name.text.clone()).collect(),
+        ..Managed::default()
+    };
     for option in line.lines() {
         if !client_option(setup, option, client)? && !managed.option(setup, option)? {
             return Err(option.unknown_property(INTERNAL_OPTIONS).into());
         }
     }
     if managed.names.is_empty() {
-        managed.names = setup.block.zones.iter().filter(|zone| !zone.is_root()).map(ToString::to_string).collect();
+        managed.names = setup
+            .block
+            .zones
+            .iter()
+            .filter(|zone| !zone.is_root())
+            .map(ToString::to_string)
+            .collect();
         managed.names.push("localhost".to_owned());
     }
     managed.finish(setup, line, Issuer::Internal)
@@ -160,14 +216,20 @@ impl Managed {
     /// Options that both managed forms have; returns whether it was one.
     fn option(&mut self, setup: &Setup<'_>, line: &Line<'_>) -> Result<bool, SetupError> {
         match line.name.text.as_str() {
-            "domain" => self.names.extend(line.at_least(1)?.iter().map(|name| name.text.clone())),
+            "domain" => self
+                .names
+                .extend(line.at_least(1)?.iter().map(|name| name.text.clone())),
             "certpath" => self.certpath = Some(setup.path(&line.one_arg()?.text)),
             "on_renewal" => {
                 let word = line.one_arg()?;
                 self.on_renewal = match word.text.as_str() {
                     "swap" => OnRenewal::Swap,
                     "reload" => OnRenewal::Reload,
-                    other => return Err(word.error(format!("'{other}' is neither 'swap' nor 'reload'")).into()),
+                    other => {
+                        return Err(word
+                            .error(format!("'{other}' is neither 'swap' nor 'reload'"))
+                            .into());
+                    }
                 };
             }
             _ => return Ok(false),
@@ -175,25 +237,45 @@ impl Managed {
         Ok(true)
     }
 
-    fn finish(self, setup: &Setup<'_>, line: &Occurrence<'_>, issuer: Issuer) -> Result<Source, SetupError> {
+    fn finish(
+        self,
+        setup: &Setup<'_>,
+        line: &Occurrence<'_>,
+        issuer: Issuer,
+    ) -> Result<Source, SetupError> {
         let folder = self.certpath.unwrap_or_else(|| default_folder(setup));
-        let interval = Duration::from_secs(60 * self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES));
+        let interval =
+            Duration::from_secs(60 * self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES));
         let names: Vec<_> = self.names.iter().map(String::as_str).collect();
-        let spec = Spec::new(&names, issuer, folder, interval).map_err(|error: SpecError| line.name.error(error.to_string()))?;
+        let spec = Spec::new(&names, issuer, folder, interval)
+            .map_err(|error: SpecError| line.name.error(error.to_string()))?;
         let challenge_port = self.port.unwrap_or(CHALLENGE_PORT);
-        Ok(Source::Managed { spec, challenge_port, on_renewal: self.on_renewal, at: line.name.at.clone() })
+        Ok(Source::Managed {
+            spec,
+            challenge_port,
+            on_renewal: self.on_renewal,
+            at: line.name.at.clone(),
+        })
     }
 }
 
 /// Where CertMagic keeps its data, so that what is there is found.
 fn default_folder(setup: &Setup<'_>) -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
     data.map_or_else(|| setup.path(".corten"), |data| data.join("certmagic"))
 }
 
 /// Options of all forms; returns whether it was one.
-fn client_option(setup: &Setup<'_>, line: &Line<'_>, client: &mut ClientOptions) -> Result<bool, SetupError> {
+fn client_option(
+    setup: &Setup<'_>,
+    line: &Line<'_>,
+    client: &mut ClientOptions,
+) -> Result<bool, SetupError> {
     match line.name.text.as_str() {
         "client_auth" => {
             let word = line.one_arg()?;
@@ -219,14 +301,21 @@ fn existing(setup: &Setup<'_>, word: &Token) -> Result<PathBuf, SetupError> {
     let path = setup.path(&word.text);
     match path.is_file() {
         true => Ok(path),
-        false => Err(word.error(format!("there is no file {}", path.display())).into()),
+        false => Err(word
+            .error(format!("there is no file {}", path.display()))
+            .into()),
     }
 }
 
 fn email(word: &Token) -> Result<String, SetupError> {
-    let sound = word.text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+    let sound = word
+        .text
+        .split_once('@')
+        .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
     match sound && !word.text.contains([' ', ',', '<']) {
         true => Ok(word.text.clone()),
-        false => Err(word.error(format!("'{}' is not a mail address", word.text)).into()),
+        false => Err(word
+            .error(format!("'{}' is not a mail address", word.text))
+            .into()),
     }
 }

@@ -31,19 +31,35 @@ enum Source {
 
 impl Identity {
     /// From PEM files; read again at each reload.
-    pub(crate) fn from_files(certificate: &Path, key: &Path, client: &ClientOptions) -> Result<Self, SetupError> {
+    pub(crate) fn from_files(
+        certificate: &Path,
+        key: &Path,
+        client: &ClientOptions,
+    ) -> Result<Self, SetupError> {
         let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| SetupError::new(format!("could not load TLS cert: {}: {error}", path.display())))
+            std::fs::read_to_string(path).map_err(|error| {
+                SetupError::new(format!(
+                    "could not load TLS cert: {}: {error}",
+                    path.display()
+                ))
+            })
         };
         let text = format!("{}\n{}", read(key)?, read(certificate)?);
         let bundle = Bundle::read(&text).map_err(|error| {
-            SetupError::new(format!("could not load TLS cert: {} and {}: {error}", certificate.display(), key.display()))
+            SetupError::new(format!(
+                "could not load TLS cert: {} and {}: {error}",
+                certificate.display(),
+                key.display()
+            ))
         })?;
         Self::new(Source::Files(bundle), client)
     }
 
     /// From a certificate that looks after itself.
-    pub(crate) fn from_entry(entry: Arc<Entry>, client: &ClientOptions) -> Result<Self, SetupError> {
+    pub(crate) fn from_entry(
+        entry: Arc<Entry>,
+        client: &ClientOptions,
+    ) -> Result<Self, SetupError> {
         Self::new(Source::Entry(entry), client)
     }
 
@@ -64,17 +80,23 @@ impl Identity {
         if let Some(file) = &client.keylog {
             base.key_log = Arc::new(KeyFile::open(file).map_err(SetupError::new)?);
         }
-        Ok(Self { source, base, made: Mutex::default() })
+        Ok(Self {
+            source,
+            base,
+            made: Mutex::default(),
+        })
     }
 }
 
 /// Keys of session tickets: one set for the process, so that sessions outlive reloads and renewals.
 ///
-/// Blocks that look at client certificates have a set of their own: a session begun where nothing is asked must not be
-/// resumed where a certificate is required.
+/// Blocks that look at client certificates have a set of their own: a session begun where nothing
+/// is asked must not be resumed where a certificate is required.
 fn tickets(mode: ClientAuth) -> Result<Arc<dyn ProducesTickets>, SetupError> {
     static SHARED: OnceLock<Arc<dyn ProducesTickets>> = OnceLock::new();
-    let make = || ring::Ticketer::new().map_err(|error| SetupError::new(format!("session tickets: {error}")));
+    let make = || {
+        ring::Ticketer::new().map_err(|error| SetupError::new(format!("session tickets: {error}")))
+    };
     if mode != ClientAuth::NoCert {
         return make();
     }

@@ -1,4 +1,5 @@
-//! *tls*: certificates and settings of a block's TLS listeners, from files, from an ACME CA, or from a local one.
+//! *tls*: certificates and settings of a block's TLS listeners, from files, from an ACME CA, or
+//! from a local one.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -19,7 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use corten_acme::{Entry, Manager};
 use corten_plugin::corefile::Transport;
-use corten_plugin::{BoxError, Context, Directive, Interest, Plugin, Process, Setup, SetupError, Stop, async_trait};
+use corten_plugin::{
+    BoxError, Context, Directive, Interest, Plugin, Process, Setup, SetupError, Stop, async_trait,
+};
 use tokio::task::JoinHandle;
 
 use bootstrap::Bootstrap;
@@ -28,7 +31,11 @@ use config::{Config, OnRenewal, Source};
 use identity::Identity;
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "tls", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "tls",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 /// Keeps a block's certificate; queries do not pass it.
 struct Tls {
@@ -50,21 +57,46 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     let config = Config::read(setup)?;
     let manager = setup.process.service(Manager::default);
     let (identity, managed) = match config.source {
-        Source::Files { certificate, key } => (Identity::from_files(&certificate, &key, &config.client)?, None),
-        Source::Managed { spec, challenge_port, on_renewal, at } => {
-            let entry = manager.entry(spec).map_err(|error| SetupError::new(error.to_string()).at(&at))?;
+        Source::Files { certificate, key } => (
+            Identity::from_files(&certificate, &key, &config.client)?,
+            None,
+        ),
+        Source::Managed {
+            spec,
+            challenge_port,
+            on_renewal,
+            at,
+        } => {
+            let entry = manager
+                .entry(spec)
+                .map_err(|error| SetupError::new(error.to_string()).at(&at))?;
             let identity = Identity::from_entry(Arc::clone(&entry), &config.client)?;
             let bind = setup.options.bind.clone();
-            (identity, Some(Managed { entry, manager: Arc::clone(&manager), challenge_port, bind, on_renewal }))
+            (
+                identity,
+                Some(Managed {
+                    entry,
+                    manager: Arc::clone(&manager),
+                    challenge_port,
+                    bind,
+                    on_renewal,
+                }),
+            )
         }
     };
     setup.options.tls = Some(Arc::new(identity));
     if managed.is_some() {
-        let challenge = setup.process.service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
+        let challenge = setup
+            .process
+            .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
         setup.push_everywhere(Arc::clone(&*challenge) as _);
     }
     let process = Arc::clone(setup.process);
-    setup.push(Tls { managed, process, watch: Mutex::new(None) });
+    setup.push(Tls {
+        managed,
+        process,
+        watch: Mutex::new(None),
+    });
     Ok(())
 }
 
@@ -79,26 +111,41 @@ impl Plugin for Tls {
     }
 
     async fn start(&self, context: &Context) -> Result<(), BoxError> {
-        let Some(managed) = &self.managed else { return Ok(()) };
+        let Some(managed) = &self.managed else {
+            return Ok(());
+        };
         let port = managed.challenge_port;
-        let own = context.listeners.iter().any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
+        let own = context
+            .listeners
+            .iter()
+            .any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
         let challenges = managed.manager.challenges();
         let bootstrap = Bootstrap::new(Arc::clone(challenges), port, managed.bind.clone(), own);
         challenges.set_responder(Arc::new(bootstrap));
         managed.entry.start();
         if managed.on_renewal == OnRenewal::Reload {
-            let task = tokio::spawn(reload_on_renewal(Arc::clone(&managed.entry), Arc::clone(&self.process)));
+            let task = tokio::spawn(reload_on_renewal(
+                Arc::clone(&managed.entry),
+                Arc::clone(&self.process),
+            ));
             *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         }
         Ok(())
     }
 
     fn ready(&self) -> bool {
-        self.managed.as_ref().is_none_or(|managed| managed.entry.current().is_some())
+        self.managed
+            .as_ref()
+            .is_none_or(|managed| managed.entry.current().is_some())
     }
 
     async fn stop(&self, _: Stop) {
-        if let Some(task) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(task) = self
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             task.abort();
         }
     }
@@ -113,7 +160,9 @@ async fn reload_on_renewal(entry: Arc<Entry>, process: Arc<Process>) {
         if std::mem::take(&mut first) {
             continue;
         }
-        let Some(reload) = process.reload() else { continue };
+        let Some(reload) = process.reload() else {
+            continue;
+        };
         // In a task of its own: this one ends with the generation that is replaced.
         let done = tokio::spawn(async move { reload.reload().await }).await;
         if let Ok(Err(error)) = done {

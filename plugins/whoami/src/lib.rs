@@ -1,14 +1,18 @@
 //! *whoami*: echoes the client's address and port.
 //!
-//! Everything goes into the additional section, as CoreDNS has it: A or AAAA of the client, and an SRV record
-//! `_udp.NAME` or `_tcp.NAME` with its port.
+//! Everything goes into the additional section, as CoreDNS has it: A or AAAA of the client, and an
+//! SRV record `_udp.NAME` or `_tcp.NAME` with its port.
 use std::net::IpAddr;
 
 use corten_plugin::wire::{Owner, Rcode, RecordType, Section};
 use corten_plugin::{Directive, Exchange, Flow, Plugin, Setup, SetupError};
 
 /// The directive.
-pub static PLUGIN: Directive = Directive { name: "whoami", setup, readme: include_str!("../README.md") };
+pub static PLUGIN: Directive = Directive {
+    name: "whoami",
+    setup,
+    readme: include_str!("../README.md"),
+};
 
 struct Whoami;
 
@@ -38,15 +42,33 @@ impl Plugin for Whoami {
         let reply = ex.start(Rcode::NOERROR);
         reply.authoritative = true;
         match client.ip().to_canonical() {
-            IpAddr::V4(v4) => reply.push(Section::Additional, Owner::Question, RecordType::A, 0, |rdata| rdata.octets(&v4.octets())),
-            IpAddr::V6(v6) => reply.push(Section::Additional, Owner::Question, RecordType::AAAA, 0, |rdata| rdata.octets(&v6.octets())),
+            IpAddr::V4(v4) => reply.push(
+                Section::Additional,
+                Owner::Question,
+                RecordType::A,
+                0,
+                |rdata| rdata.octets(&v4.octets()),
+            ),
+            IpAddr::V6(v6) => reply.push(
+                Section::Additional,
+                Owner::Question,
+                RecordType::AAAA,
+                0,
+                |rdata| rdata.octets(&v6.octets()),
+            ),
         };
         if length <= 255 {
-            reply.push(Section::Additional, Owner::Wire(&owner[..length]), RecordType::SRV, 0, |rdata| {
-                rdata.u32(0);
-                rdata.u16(client.port());
-                rdata.octets(&[0]);
-            });
+            reply.push(
+                Section::Additional,
+                Owner::Wire(&owner[..length]),
+                RecordType::SRV,
+                0,
+                |rdata| {
+                    rdata.u32(0);
+                    rdata.u16(client.port());
+                    rdata.octets(&[0]);
+                },
+            );
         }
         Flow::Respond
     }

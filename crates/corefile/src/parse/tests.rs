@@ -4,20 +4,44 @@ use proptest::prelude::*;
 const KNOWN: &[&str] = &["whoami", "log", "hosts", "forward", "errors", "cache"];
 
 fn read(text: &str) -> Result<Corefile, ParseError> {
-    let source = Source { name: "Corefile", text, path: None };
-    parse(&source, KNOWN, &|name| (name == "ZONE").then(|| "env.example".to_owned()))
+    let source = Source {
+        name: "Corefile",
+        text,
+        path: None,
+    };
+    parse(&source, KNOWN, &|name| {
+        (name == "ZONE").then(|| "env.example".to_owned())
+    })
 }
 
 /// Blocks as `keys [directive words; …]`.
 fn shown(corefile: &Corefile) -> String {
     let words = |line: &Directive| {
-        line.tokens.iter().fold(line.name.text.clone(), |text, token| format!("{text} {}", token.text))
+        line.tokens
+            .iter()
+            .fold(line.name.text.clone(), |text, token| {
+                format!("{text} {}", token.text)
+            })
     };
     let block = |block: &ServerBlock| {
         let keys: Vec<_> = block.keys.iter().map(|key| key.zone.as_str()).collect();
-        format!("{} [{}]", keys.join(" "), block.directives.iter().map(words).collect::<Vec<_>>().join("; "))
+        format!(
+            "{} [{}]",
+            keys.join(" "),
+            block
+                .directives
+                .iter()
+                .map(words)
+                .collect::<Vec<_>>()
+                .join("; ")
+        )
     };
-    corefile.blocks.iter().map(block).collect::<Vec<_>>().join(" ")
+    corefile
+        .blocks
+        .iter()
+        .map(block)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]
@@ -30,13 +54,28 @@ fn blocks_are_read_as_coredns_reads_them() {
         ("# nothing\n", ""),
         ("a b:54 {\n}\nc\n{\n log\n}", "a. b. [] c. [log]"),
         ("a, b,\nc {\n whoami\n}", "a. b. c. [whoami]"),
-        ("a {\n hosts {\n 1.1.1.1 x {\n }\n }\n log\n log b\n}", "a. [hosts { 1.1.1.1 x { } }; log; log b]"),
+        (
+            "a {\n hosts {\n 1.1.1.1 x {\n }\n }\n log\n log b\n}",
+            "a. [hosts { 1.1.1.1 x { } }; log; log b]",
+        ),
         ("{$ZONE} {\n whoami\n}", "env.example. [whoami]"),
-        ("(s) {\n log\n errors {\n }\n}\na {\n import s\n}\nb {\n import s\n whoami\n}", "a. [log; errors { }] b. [log; errors { }; whoami]"),
-        ("(in) {\n log\n}\n(out) {\n import in\n whoami\n}\na {\n import out\n}", "a. [log; whoami]"),
-        ("(opt) {\n ttl 5\n}\na {\n hosts {\n import opt\n }\n}", "a. [hosts { ttl 5 }]"),
+        (
+            "(s) {\n log\n errors {\n }\n}\na {\n import s\n}\nb {\n import s\n whoami\n}",
+            "a. [log; errors { }] b. [log; errors { }; whoami]",
+        ),
+        (
+            "(in) {\n log\n}\n(out) {\n import in\n whoami\n}\na {\n import out\n}",
+            "a. [log; whoami]",
+        ),
+        (
+            "(opt) {\n ttl 5\n}\na {\n hosts {\n import opt\n }\n}",
+            "a. [hosts { ttl 5 }]",
+        ),
         ("(keys) {\n a {\n log\n }\n}\nimport keys\n", "a. [log]"),
-        ("10.2.0.0/23 {\n log\n}", "0.2.10.in-addr.arpa. 1.2.10.in-addr.arpa. [log]"),
+        (
+            "10.2.0.0/23 {\n log\n}",
+            "0.2.10.in-addr.arpa. 1.2.10.in-addr.arpa. [log]",
+        ),
     ] {
         assert_eq!(shown(&read(text).unwrap()), expected, "{text}");
     }
@@ -45,30 +84,98 @@ fn blocks_are_read_as_coredns_reads_them() {
 #[test]
 fn mistakes_are_told_with_their_line() {
     for (text, line, error) in [
-        (".:53 {\n whoami\n", 2, "Unexpected token 'whoami', expecting '}'"),
-        (".:53 {\n hosts {\n  192.0.2.1 www.example", 3, "Unexpected EOF"),
-        (".:53 { whoami }", 1, "Unexpected '}' because no matching opening brace"),
-        (".:53 {\n cache 30 }\n}", 2, "Unexpected '}' because no matching opening brace"),
-        ("a, {\n whoami\n}", 1, "Expected another address but had '{' - check for extra comma"),
+        (
+            ".:53 {\n whoami\n",
+            2,
+            "Unexpected token 'whoami', expecting '}'",
+        ),
+        (
+            ".:53 {\n hosts {\n  192.0.2.1 www.example",
+            3,
+            "Unexpected EOF",
+        ),
+        (
+            ".:53 { whoami }",
+            1,
+            "Unexpected '}' because no matching opening brace",
+        ),
+        (
+            ".:53 {\n cache 30 }\n}",
+            2,
+            "Unexpected '}' because no matching opening brace",
+        ),
+        (
+            "a, {\n whoami\n}",
+            1,
+            "Expected another address but had '{' - check for extra comma",
+        ),
         ("a,", 1, "Unexpected EOF"),
         ("{\n whoami\n}", 1, "Unexpected token '{', expecting a zone"),
-        (".:53{\n whoami\n}", 1, "error inspecting server blocks: zone is not a valid domain name: .:53{"),
-        (". {\n whoami\n}\n}", 4, "Unexpected '}' because no matching opening brace"),
-        (". {\n hosts {\n 1.1.1.1 a\n }\n", 4, "Unexpected token '}', expecting '}'"),
-        ("a\n whoami\n}", 3, "Unexpected '}' because no matching opening brace"),
+        (
+            ".:53{\n whoami\n}",
+            1,
+            "error inspecting server blocks: zone is not a valid domain name: .:53{",
+        ),
+        (
+            ". {\n whoami\n}\n}",
+            4,
+            "Unexpected '}' because no matching opening brace",
+        ),
+        (
+            ". {\n hosts {\n 1.1.1.1 a\n }\n",
+            4,
+            "Unexpected token '}', expecting '}'",
+        ),
+        (
+            "a\n whoami\n}",
+            3,
+            "Unexpected '}' because no matching opening brace",
+        ),
         (". {\n whoami\n nosuch\n}", 3, "Unknown directive 'nosuch'"),
-        (". {\n import\n}", 2, "Wrong argument count or unexpected line ending after 'import'"),
-        (". {\n import a b\n}", 2, "Import takes only one argument (glob pattern or file)"),
-        (". {\n import */*.c\n}", 2, "Glob pattern may only contain one wildcard (*), but has others: */*.c"),
+        (
+            ". {\n import\n}",
+            2,
+            "Wrong argument count or unexpected line ending after 'import'",
+        ),
+        (
+            ". {\n import a b\n}",
+            2,
+            "Import takes only one argument (glob pattern or file)",
+        ),
+        (
+            ". {\n import */*.c\n}",
+            2,
+            "Glob pattern may only contain one wildcard (*), but has others: */*.c",
+        ),
         (". {\n import none\n}", 2, "File to import not found: none"),
-        (". {\n import /tmp\n}", 2, "Could not import /tmp: is a directory"),
-        ("(s) {\n log\n}\n(s) {\n log\n}", 4, "redeclaration of previously declared snippet s"),
-        ("(s) {\n import s\n}\n. {\n import s\n}", 3, "maximum snippet import depth (1000) exceeded"),
+        (
+            ". {\n import /tmp\n}",
+            2,
+            "Could not import /tmp: is a directory",
+        ),
+        (
+            "(s) {\n log\n}\n(s) {\n log\n}",
+            4,
+            "redeclaration of previously declared snippet s",
+        ),
+        (
+            "(s) {\n import s\n}\n. {\n import s\n}",
+            3,
+            "maximum snippet import depth (1000) exceeded",
+        ),
         ("(s) {\n log\n", 2, "Unexpected token 'log', expecting '}'"),
-        ("a..b {\n}", 1, "error inspecting server blocks: zone is not a valid domain name: a..b"),
+        (
+            "a..b {\n}",
+            1,
+            "error inspecting server blocks: zone is not a valid domain name: a..b",
+        ),
     ] {
         let error_found = read(text).expect_err(text);
-        assert_eq!((error_found.location().line, error_found.text()), (line, error), "{text}");
+        assert_eq!(
+            (error_found.location().line, error_found.text()),
+            (line, error),
+            "{text}"
+        );
     }
 }
 
@@ -90,7 +197,17 @@ fn an_error_in_an_import_names_both_places() {
     std::fs::write(folder.join("parts/b.conf"), "log\nfoward . x\n").unwrap();
     let path = folder.join("Corefile");
     let text = ". {\n import parts/*.conf\n}";
-    let error = parse(&Source { name: "Corefile", text, path: Some(&path) }, KNOWN, &|_| None).unwrap_err().to_string();
+    let error = parse(
+        &Source {
+            name: "Corefile",
+            text,
+            path: Some(&path),
+        },
+        KNOWN,
+        &|_| None,
+    )
+    .unwrap_err()
+    .to_string();
     std::fs::remove_dir_all(&folder).unwrap();
     let parts = folder.join("parts");
     let expected = format!(
@@ -104,14 +221,20 @@ fn an_error_in_an_import_names_both_places() {
 #[test]
 fn a_pattern_without_files_is_a_warning() {
     let corefile = read(". {\n import nothing/*.conf\n log\n}").unwrap();
-    assert_eq!(corefile.warnings, ["No files matching import glob pattern: nothing/*.conf"]);
+    assert_eq!(
+        corefile.warnings,
+        ["No files matching import glob pattern: nothing/*.conf"]
+    );
     assert_eq!(shown(&corefile), ". [log]");
 }
 
 #[test]
 fn the_fingerprint_sees_lines_and_not_comments_at_the_end() {
     let one = read(". {\n log\n}").unwrap().fingerprint_input();
-    assert_eq!(read(". {\n log\n}\n# the end").unwrap().fingerprint_input(), one);
+    assert_eq!(
+        read(". {\n log\n}\n# the end").unwrap().fingerprint_input(),
+        one
+    );
     assert_ne!(read(". {\n\n log\n}").unwrap().fingerprint_input(), one);
     assert_ne!(read(". {\n log a\n}").unwrap().fingerprint_input(), one);
 }

@@ -30,7 +30,13 @@ fn an_answer_is_written_as_the_rfc_draws_it() {
     let mut reply = Reply::new();
     reply.start(&query, Rcode::NOERROR);
     reply.authoritative = true;
-    assert!(reply.push(Section::Answer, Owner::Question, RecordType::A, 3600, |rdata| rdata.octets(&[192, 0, 2, 1])));
+    assert!(reply.push(
+        Section::Answer,
+        Owner::Question,
+        RecordType::A,
+        3600,
+        |rdata| rdata.octets(&[192, 0, 2, 1])
+    ));
     assert_eq!(
         finished(&reply, &query, Carrier::Datagram),
         b"\x12\x34\x85\x10\0\x01\0\x01\0\0\0\0\x03www\x07example\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\x0e\x10\0\x04\xc0\0\x02\x01"
@@ -52,7 +58,13 @@ fn owners_are_compressed_against_the_question_only_at_labels() {
         let mut reply = Reply::new();
         reply.start(&query, Rcode::NOERROR);
         let owner: crate::Name = owner.parse().unwrap();
-        assert!(reply.push(Section::Answer, Owner::Wire(owner.wire()), RecordType::A, 1, |rdata| rdata.octets(&[1; 4])));
+        assert!(reply.push(
+            Section::Answer,
+            Owner::Wire(owner.wire()),
+            RecordType::A,
+            1,
+            |rdata| rdata.octets(&[1; 4])
+        ));
         assert_eq!(&reply.octets()[29..29 + written.len()], written, "{owner}");
         assert_eq!(reply.uncompressed_length(), 29 + owner.wire().len() + 14);
     }
@@ -63,7 +75,13 @@ fn the_root_is_not_compressed() {
     let query = query(".", None);
     let mut reply = Reply::new();
     reply.start(&query, Rcode::NOERROR);
-    assert!(reply.push(Section::Answer, Owner::Question, RecordType::A, 1, |rdata| rdata.octets(&[1; 4])));
+    assert!(reply.push(
+        Section::Answer,
+        Owner::Question,
+        RecordType::A,
+        1,
+        |rdata| rdata.octets(&[1; 4])
+    ));
     assert_eq!(reply.octets()[17], 0);
     assert_eq!(reply.octets().len(), 17 + 1 + 14);
 }
@@ -80,10 +98,20 @@ fn what_does_not_fit_is_dropped_from_the_end_and_marked() {
         let mut reply = Reply::new();
         reply.start(&query, Rcode::NOERROR);
         for _ in 0..10 {
-            assert!(reply.push(Section::Answer, Owner::Question, RecordType::TXT, 1, |rdata| rdata.string(&[b'x'; 99])));
+            assert!(reply.push(
+                Section::Answer,
+                Owner::Question,
+                RecordType::TXT,
+                1,
+                |rdata| rdata.string(&[b'x'; 99])
+            ));
         }
         let out = finished(&reply, &query, carrier);
-        assert_eq!((out[7], out[2] & 2 != 0), (records, truncated), "{edns:?} {carrier:?}");
+        assert_eq!(
+            (out[7], out[2] & 2 != 0),
+            (records, truncated),
+            "{edns:?} {carrier:?}"
+        );
         assert_eq!(out[11], u8::from(edns.is_some()));
         if let (Some(size), Carrier::Datagram) = (edns, carrier) {
             assert!(out.len() <= usize::from(size.max(512)));
@@ -112,7 +140,10 @@ fn options_replace_one_another() {
     reply.set_option(15, b"\0\x03");
     reply.set_option(3, b"other");
     let out = finished(&reply, &query, Carrier::Datagram);
-    assert!(out.ends_with(b"\0\x0f\0\x0f\0\x02\0\x03\0\x03\0\x05other"), "{out:x?}");
+    assert!(
+        out.ends_with(b"\0\x0f\0\x0f\0\x02\0\x03\0\x03\0\x05other"),
+        "{out:x?}"
+    );
 }
 
 /// A response with the OPT in the middle, and a name behind it that a later record points to.
@@ -136,14 +167,32 @@ fn a_response_from_elsewhere_is_taken_over_without_its_opt() {
     let query = query("www.example", Some(1232));
     let mut reply = Reply::new();
     reply.load(&query, &odd_response(&query)).unwrap();
-    assert!(reply.authoritative && reply.recursion_available && reply.authentic_data && !reply.truncated);
-    assert_eq!(reply.records().iter().map(|r| r.rtype).collect::<Vec<_>>(), [RecordType::CNAME, RecordType::A, RecordType::A]);
+    assert!(
+        reply.authoritative
+            && reply.recursion_available
+            && reply.authentic_data
+            && !reply.truncated
+    );
+    assert_eq!(
+        reply.records().iter().map(|r| r.rtype).collect::<Vec<_>>(),
+        [RecordType::CNAME, RecordType::A, RecordType::A]
+    );
     let message = reply.to_message(&query).unwrap();
-    let owners: Vec<String> = message.additionals.iter().map(|record| record.name.to_string()).collect();
+    let owners: Vec<String> = message
+        .additionals
+        .iter()
+        .map(|record| record.name.to_string())
+        .collect();
     assert_eq!(owners, ["bar.example.", "bar.example."]);
     let out = finished(&reply, &query, Carrier::Datagram);
-    assert!(out.ends_with(b"\0\x06\0\x0f\0\x02\0\x16"), "its EDNS options are kept");
-    assert_eq!(reply.uncompressed_length(), 29 + (13 + 10 + 13) + 2 * (13 + 14));
+    assert!(
+        out.ends_with(b"\0\x06\0\x0f\0\x02\0\x16"),
+        "its EDNS options are kept"
+    );
+    assert_eq!(
+        reply.uncompressed_length(),
+        29 + (13 + 10 + 13) + 2 * (13 + 14)
+    );
 }
 
 #[test]
@@ -169,7 +218,10 @@ fn a_broken_or_foreign_response_is_not_taken_over() {
 #[test]
 fn a_header_alone_repeats_id_opcode_and_rd() {
     let mut query = Query::new();
-    assert_eq!(query.read(b"\xab\xcd\x29\0\0\x01\0\0\0\0\0\0"), Gate::Header(Rcode::NOTIMP));
+    assert_eq!(
+        query.read(b"\xab\xcd\x29\0\0\x01\0\0\0\0\0\0"),
+        Gate::Header(Rcode::NOTIMP)
+    );
     let mut out = Vec::new();
     header_only(&query, Rcode::NOTIMP, &mut out);
     assert_eq!(out, b"\xab\xcd\xa9\x04\0\0\0\0\0\0\0\0");
