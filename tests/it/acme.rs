@@ -76,7 +76,7 @@ impl Scene {
             &format!("127.0.0.1:{}", self.dns),
         ];
         let mut process = Process::start(pebble, &arguments, self.folder.path(), &env, None);
-        process.wait_listening(*ca);
+        process.wait_serving(*ca);
         process
     }
 

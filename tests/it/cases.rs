@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::run::{Run, differences};
+use crate::compare::differences;
+use crate::run::Run;
 
 /// A parsed case.
 pub(crate) struct Case {
@@ -27,6 +28,15 @@ impl Case {
                 body.push('\n');
             }
         }
+        let case = Self::new(sections)?;
+        match case.steps.is_empty() {
+            true => Err("the case has no steps".into()),
+            false => Ok(case),
+        }
+    }
+
+    /// A case of these sections; the steps are read from `test`.
+    pub(crate) fn new(sections: Vec<(String, String)>) -> Result<Self, String> {
         let test = sections
             .iter()
             .find(|(name, _)| name == "test")
@@ -45,9 +55,6 @@ impl Case {
                 None => steps.push((line.trim_end().to_owned(), Vec::new())),
             }
         }
-        if steps.is_empty() {
-            return Err("the case has no steps".into());
-        }
         Ok(Self { sections, steps })
     }
 
@@ -60,9 +67,11 @@ impl Case {
 
     /// Whether the case starts no server of its own: all its steps are `fails FILE`.
     pub(crate) fn only_refusals(&self) -> bool {
-        self.steps
-            .iter()
-            .all(|(step, _)| step.starts_with("fails "))
+        !self.steps.is_empty()
+            && self
+                .steps
+                .iter()
+                .all(|(step, _)| step.starts_with("fails "))
     }
 }
 
@@ -97,8 +106,12 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 }
 
 fn run(path: &Path) -> Result<(), Failed> {
-    let case = Case::read(path)?;
-    let mut run = Run::prepare(&case)?;
+    check(&Case::read(path)?)
+}
+
+/// Runs a case; the error tells every difference, and what the server printed.
+pub(crate) fn check(case: &Case) -> Result<(), Failed> {
+    let mut run = Run::prepare(case)?;
     let mut problems = Vec::new();
     for (step, expected) in &case.steps {
         let actual = run.perform(step, expected)?;

@@ -2,13 +2,14 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cases`], [`run`] | case files: a Corefile, queries, recorded answers |
+//! | [`cases`], [`run`], [`compare`] | case files: a Corefile, queries, recorded answers |
 //! | [`server`] | the server as a child process |
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
 //! | [`upstream`] | a scripted name server |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`life`] | reloads and stops under load |
-//! | [`readme`] | what the README promises, with kdig |
+//! | [`panics`] | a plugin that panics |
+//! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
 //! | [`architecture`] | rules about who depends on whom |
 //!
 //! A module of tests is a function `trials()` that is called here. `cargo test -p corten-tests --
@@ -20,8 +21,10 @@ mod architecture;
 mod cases;
 mod certificates;
 mod client;
+mod compare;
 mod life;
 mod message;
+mod panics;
 mod readme;
 mod run;
 mod server;
@@ -35,6 +38,7 @@ fn main() {
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
     trials.extend(life::trials());
+    trials.extend(panics::trials());
     trials.extend(readme::trials());
     trials.extend(message::trials());
     libtest_mimic::run(&arguments, trials).exit();

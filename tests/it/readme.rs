@@ -1,4 +1,146 @@
-use libtest_mimic::Trial;
+//! What the documents promise: the first steps of the README, the example program, and the examples
+//! in every plugin's manual.
+//!
+//! In a manual a block marked `corefile` is served as it stands. Blocks behind it are files that it
+//! reads (marked `file NAME`), and queries with their answers (marked `query`) in the form of the
+//! case files' steps.
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::cases::{Case, check};
+use crate::client;
+use crate::server::{Folder, Process, build, free_port};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn kdig(folder: &Folder, arguments: &str) -> String {
+    let mut kdig = Command::new("kdig");
+    kdig.args(arguments.split(' ')).arg("+short");
+    let output = kdig.current_dir(folder.path()).output();
+    let output = output.expect("kdig (Debian: knot-dnsutils)");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The first command of the README, on ports that are free, and the queries it tells.
+fn first_steps() -> Result<(), Failed> {
+    let (folder, plain, tls) = (Folder::new(), free_port(), free_port());
+    let corefile = std::fs::read_to_string(root().join("Corefile.example"))?
+        .replace("5300", &plain.to_string())
+        .replace("8530", &tls.to_string());
+    let server = Process::serve(&folder, &corefile);
+    server.wait_for_log("certificate for localhost is live");
+    let told: Vec<_> = corefile
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   kdig "))
+        .collect();
+    assert_eq!(told.len(), 3, "queries in Corefile.example");
+    for arguments in told {
+        assert_eq!(kdig(&folder, arguments), "192.0.2.1\n", "kdig {arguments}");
+    }
+    let tcp = format!("@127.0.0.1 -p {plain} +tcp www.home.arpa AAAA");
+    assert_eq!(kdig(&folder, &tcp), "2001:db8::1\n");
+    Ok(())
+}
+
+/// The program of `docs/plugins.md`: a plugin from outside, compiled in, listed and served.
+fn example_program() -> Result<(), Failed> {
+    let program = build(&["--package", "corten-sinkhole"], "corten-sinkhole");
+    let (folder, port, no_env) = (Folder::new(), free_port(), BTreeMap::new());
+    let listed = Command::new(&program).arg("-plugins").output()?;
+    let listed = String::from_utf8(listed.stdout)?;
+    assert!(
+        listed.contains("dns.sinkhole"),
+        "-plugins names it:\n{listed}"
+    );
+    let corefile = format!(
+        ".:{port} {{\n bind 127.0.0.1\n sinkhole 192.0.2.9 ads.example\n hosts /dev/null {{\n  \
+         192.0.2.1 ads.example www.example\n }}\n}}\n"
+    );
+    folder.write("Corefile", &corefile);
+    let server = Process::start(
+        &program,
+        &["-conf", "Corefile"],
+        folder.path(),
+        &no_env,
+        None,
+    );
+    server.wait_for_log("^Corten-");
+    let answer = |name| client::ask(port, name, "A").map(|reply| reply.answers().join(" "));
+    assert_eq!(answer("deep.ads.example").unwrap(), "192.0.2.9");
+    assert_eq!(answer("www.example").unwrap(), "192.0.2.1");
+    folder.write("wrong", ". {\n sinkhole nowhere ads.example\n}\n");
+    let mut wrong = Process::start(&program, &["-conf", "wrong"], folder.path(), &no_env, None);
+    wrong.wait_for_log(r"plugin/sinkhole: wrong:2 - .*'nowhere' is not an IP address");
+    assert!(wrong.wait_end(crate::server::PATIENCE).is_some());
+    Ok(())
+}
+
+/// The fenced blocks of a text: what stands behind the fence, and the lines.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    let (mut blocks, mut open) = (Vec::new(), None::<(String, String)>);
+    for line in text.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some(kind), None) => open = Some((kind.trim().to_owned(), String::new())),
+            (None, Some((_, body))) => {
+                body.push_str(line);
+                body.push('\n');
+            }
+            (None, None) => (),
+        }
+    }
+    blocks
+}
+
+/// Cases of the examples in a manual.
+fn examples(text: &str) -> Vec<Case> {
+    let mut cases: Vec<Vec<(String, String)>> = Vec::new();
+    for (kind, body) in blocks(text) {
+        // Ports of the examples are those of the documents; the servers of the tests share a machine.
+        let body = body
+            .replace(":8853", ":{$TLS_PORT}")
+            .replace(":5300", ":{$OTHER_PORT}");
+        let section = match kind.split_once(' ') {
+            Some(("file", name)) => name,
+            None if kind == "corefile" => {
+                let args = "-conf Corefile -dns.port {$PORT}\n".to_owned();
+                cases.push(vec![("args".to_owned(), args)]);
+                "Corefile"
+            }
+            None if kind == "query" => "test",
+            _ => continue,
+        };
+        let case = cases.last_mut().expect("a 'corefile' block stands first");
+        case.push((section.to_owned(), body));
+    }
+    let cases = cases.into_iter().map(Case::new);
+    cases.collect::<Result<_, _>>().expect("sound steps")
+}
+
+fn manual(path: &Path) -> Result<(), Failed> {
+    let cases = examples(&std::fs::read_to_string(path)?);
+    if cases.is_empty() {
+        return Err("the manual has no example marked 'corefile'".into());
+    }
+    cases.iter().try_for_each(check)
+}
+
 pub(crate) fn trials() -> Vec<Trial> {
-    Vec::new()
+    let plugins = std::fs::read_dir(root().join("plugins")).expect("the plugins' folder");
+    let mut trials: Vec<_> = plugins
+        .flatten()
+        .map(|plugin| {
+            let name = plugin.file_name().to_string_lossy().into_owned();
+            let path = plugin.path().join("README.md");
+            Trial::test(format!("readme::{name}"), move || manual(&path))
+        })
+        .collect();
+    trials.push(Trial::test("readme::first_steps", first_steps));
+    trials.push(Trial::test("readme::example_program", example_program));
+    trials
 }

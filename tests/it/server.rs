@@ -50,18 +50,20 @@ pub(crate) fn binary() -> &'static Path {
         if let Some(path) = std::env::var_os("CORTEN_BIN") {
             return path.into();
         }
-        build("corten", "corten")
+        build(&["--package", "corten"], "corten")
     })
 }
 
-/// Builds a program of the workspace and returns its path.
-pub(crate) fn build(package: &str, program: &str) -> PathBuf {
+/// Builds a program of the workspace, if need be, and returns its path below the folder of the
+/// profile.
+pub(crate) fn build(what: &[&str], program: &str) -> PathBuf {
     // .../target/PROFILE/deps/it-HASH
     let own = std::env::current_exe().unwrap();
     let profile = own.parent().and_then(Path::parent).unwrap();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "--quiet", "--package", package])
+        .args(["build", "--quiet"])
+        .args(what)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo.env("CARGO_TARGET_DIR", profile.parent().unwrap());
     if profile.ends_with("release") {
@@ -69,7 +71,7 @@ pub(crate) fn build(package: &str, program: &str) -> PathBuf {
     }
     assert!(
         cargo.status().unwrap().success(),
-        "{package} does not build"
+        "{program} does not build"
     );
     profile.join(program)
 }
@@ -218,10 +220,12 @@ impl Process {
         None
     }
 
-    /// Waits until a port takes connections; says what the server printed when it ends instead.
-    pub(crate) fn wait_listening(&mut self, port: u16) {
+    /// Waits until the server says that it serves, or its port takes connections; says what it
+    /// printed when it ends instead.
+    pub(crate) fn wait_serving(&mut self, port: u16) {
         let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let banner = |line: &String| line.starts_with("Corten-");
+        while !self.lines().iter().any(banner) && TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(
                 self.ended().is_none(),
                 "the server ended:\n{}",

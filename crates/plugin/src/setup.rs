@@ -70,9 +70,9 @@ pub struct Parts<'a> {
     pub offers: &'a mut Peers,
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
     /// Every occurrence of the directive in this block, in file order.
-    pub fn occurrences(&self) -> Result<Vec<Occurrence<'_>>, SetupError> {
+    pub fn occurrences(&self) -> Result<Vec<Occurrence<'a>>, SetupError> {
         Ok(self
             .parts
             .lines
@@ -82,7 +82,7 @@ impl Setup<'_> {
     }
 
     /// The occurrence of a directive that may stand in a block only once.
-    pub fn only_occurrence(&self) -> Result<Occurrence<'_>, SetupError> {
+    pub fn only_occurrence(&self) -> Result<Occurrence<'a>, SetupError> {
         match self.parts.lines {
             [only] => Ok(only.occurrence()?),
             [] => Err(SetupError::new("the directive is not there")),

@@ -1,6 +1,6 @@
 //! A panic costs one reply, not the process; what it said is kept for the log.
 use std::backtrace::Backtrace;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::pin;
@@ -9,7 +9,11 @@ use std::task::Poll;
 use corten_metrics::registry;
 use corten_plugin::Exchange;
 
-thread_local!(static LAST: RefCell<Option<Story>> = const { RefCell::new(None) });
+thread_local! {
+    static LAST: RefCell<Option<Story>> = const { RefCell::new(None) };
+    /// Whether what runs on this thread now is contained.
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What a panic said, where, and how it came there.
 struct Story {
@@ -24,6 +28,10 @@ struct Story {
 pub fn install_panic_hook() {
     let fallback = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+        // While a thread ends its locals may be gone already.
+        if !CONTAINED.try_with(Cell::get).unwrap_or(false) {
+            return fallback(info);
+        }
         let payload = info.payload();
         let text = payload
             .downcast_ref::<&str>()
@@ -38,10 +46,7 @@ pub fn install_panic_hook() {
             what,
             stack: Backtrace::force_capture(),
         };
-        // While a thread ends its locals may be gone already.
-        if LAST.try_with(|last| last.replace(Some(story))).is_err() {
-            fallback(info);
-        }
+        LAST.set(Some(story));
     }));
 }
 
@@ -56,9 +61,14 @@ pub(crate) struct Policy {
 
 /// Runs something that may panic; nothing when it did.
 pub(crate) fn contain<T>(policy: Policy, name: &str, run: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(run))
-        .inspect_err(|_| caught(policy, name))
-        .ok()
+    catch(run).inspect_err(|_| caught(policy, name)).ok()
+}
+
+fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
+    let before = CONTAINED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    CONTAINED.set(before);
+    result
 }
 
 /// The same for something that waits.
@@ -68,14 +78,12 @@ pub(crate) async fn contain_wait<T>(
     wait: impl Future<Output = T>,
 ) -> Option<T> {
     let mut wait = pin!(wait);
-    std::future::poll_fn(|context| {
-        match catch_unwind(AssertUnwindSafe(|| wait.as_mut().poll(context))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(end)) => Poll::Ready(Some(end)),
-            Err(_) => {
-                caught(policy, name);
-                Poll::Ready(None)
-            }
+    std::future::poll_fn(|context| match catch(|| wait.as_mut().poll(context)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(end)) => Poll::Ready(Some(end)),
+        Err(_) => {
+            caught(policy, name);
+            Poll::Ready(None)
         }
     })
     .await
@@ -83,7 +91,7 @@ pub(crate) async fn contain_wait<T>(
 
 /// Logs and counts a panic, with CoreDNS's words.
 fn caught(policy: Policy, name: &str) {
-    let story = LAST.with(|last| last.take());
+    let story = LAST.take();
     let (what, stack) = story.map_or_else(
         || ("panic".to_owned(), None),
         |story| (story.what, Some(story.stack)),
