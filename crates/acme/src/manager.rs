@@ -229,8 +229,7 @@ impl Entry {
         self.spec.names.join(" ")
     }
 
-    /// One attempt. The certificate that is live stays until a better one has been verified and
-    /// stored.
+    /// One attempt. The certificate that is live stays until a better one has been verified.
     async fn obtain(&self) {
         match self.live.load().is_none() {
             true => {
@@ -292,9 +291,10 @@ impl Entry {
                 "what the CA sent is expired already; is the clock right?",
             ));
         }
-        self.store
-            .save(&bundle)
-            .map_err(|error| ObtainError::local(error.to_string()))?;
+        // It has cost some of the CA's quota: what cannot be kept is still served.
+        if let Err(error) = self.store.save(&bundle) {
+            tracing::error!(target: "plugin/tls", "The certificate for {} could not be stored and is lost when the server ends: {error}", self.names());
+        }
         Ok(bundle)
     }
 

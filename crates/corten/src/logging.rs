@@ -4,11 +4,12 @@
 //! lines are lost, never queries.
 use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_plugin::Process;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -20,6 +21,9 @@ use tracing_subscriber::{Layer, fmt as layer};
 /// Lines that may wait for the writer.
 const QUEUE_LINES_MAX: usize = 32_768;
 
+/// Time between two looks whether lines were lost.
+const LOST_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Installs the log for the whole process; the guard writes out what waits when it is dropped.
 pub(crate) fn install(process: &Arc<Process>) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
@@ -27,6 +31,7 @@ pub(crate) fn install(process: &Arc<Process>) -> WorkerGuard {
         .lossy(true)
         .thread_name("corten-log")
         .finish(std::io::stdout());
+    tell_lost(writer.error_counter());
     let process = Arc::clone(process);
     let filter = FilterFn::new(move |metadata| wanted(metadata, process.debug()))
         .with_max_level_hint(LevelFilter::DEBUG);
@@ -37,6 +42,26 @@ pub(crate) fn install(process: &Arc<Process>) -> WorkerGuard {
     // Only a program that has a log already gets an error here; then that one is used.
     let _ = tracing_subscriber::registry().with(layer).try_init();
     guard
+}
+
+/// Says how many lines were lost, while some are.
+fn tell_lost(lost: ErrorCounter) {
+    let watch = move || {
+        let mut told = 0;
+        loop {
+            std::thread::sleep(LOST_INTERVAL);
+            let all = lost.dropped_lines();
+            if all > told {
+                let new = all - told;
+                tracing::warn!("{new} log lines were lost: whoever reads them is too slow");
+                told = all;
+            }
+        }
+    };
+    // A system without a thread to spare has worse trouble than this.
+    let _ = std::thread::Builder::new()
+        .name("corten-log-lost".into())
+        .spawn(watch);
 }
 
 /// Ours at INFO, or DEBUG when that is switched on; of libraries nothing.
