@@ -92,22 +92,27 @@ impl Chain {
 
     fn down(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
         let internet = ex.query.question.class == Class::IN;
-        for at in from..self.links.len() as u8 {
-            if self.response_only >> at & 1 == 1 {
+        let asked = if internet { u64::MAX } else { self.any_class };
+        let mut left = asked & !self.response_only & self.below(from);
+        while left != 0 {
+            let at = left.trailing_zeros() as u8;
+            left &= left - 1;
+            ex.cursor = at;
+            let flow = self.links[usize::from(at)].on_query(ex);
+            if flow == Flow::Pass {
+                continue;
+            }
+            if flow == Flow::Watch {
                 ex.watchers |= 1 << at;
                 continue;
             }
-            if !internet && self.any_class >> at & 1 == 0 {
-                continue;
-            }
-            ex.cursor = at;
-            match self.links[usize::from(at)].on_query(ex) {
-                Flow::Pass => (),
-                Flow::Watch => ex.watchers |= 1 << at,
-                Flow::Wait => return Progress::Waits(at, Phase::Query),
-                end => return self.turn(ex, at, floor, end),
-            }
+            ex.watchers |= self.response_only & self.below(from) & ((1 << at) - 1);
+            return match flow {
+                Flow::Wait => Progress::Waits(at, Phase::Query),
+                end => self.turn(ex, at, floor, end),
+            };
         }
+        ex.watchers |= self.response_only & self.below(from);
         if !internet {
             let _ = ex.answer(Rcode::REFUSED);
             return self.back(ex, floor);
@@ -120,6 +125,14 @@ impl Chain {
             format!("plugin/{last}: no next plugin found"),
         );
         self.back(ex, floor)
+    }
+
+    /// The links from `from` on, one bit each.
+    fn below(&self, from: u8) -> u64 {
+        let all = u64::MAX
+            .checked_shr(64 - self.links.len() as u32)
+            .unwrap_or(0);
+        all & u64::MAX.checked_shl(u32::from(from)).unwrap_or(0)
     }
 
     /// Ends the way down at `at`.

@@ -31,14 +31,16 @@ impl Reply {
             (Carrier::Datagram, Some(edns)) => usize::from(edns.udp_size.max(UDP_OCTETS_MIN)),
             (Carrier::Datagram, None) => usize::from(UDP_OCTETS_MIN),
         };
+        // Options may push records out, but not most of them.
+        let empty = self
+            .records
+            .first()
+            .map_or(self.octets.len(), |first| usize::from(first.start));
+        let whole = self.octets.len() + OPT_OCTETS + self.options.len() <= limit;
+        let room = limit.saturating_sub(empty + OPT_OCTETS);
         let options = match query.edns() {
-            // Options that leave no room for anything else are not worth it.
-            Some(_) if self.octets.len().min(limit) + OPT_OCTETS + self.options.len() <= limit => {
-                &self.options[..]
-            }
-            _ if self.options.len() * 2 > limit => &[],
-            Some(_) => &self.options[..],
-            None => &[],
+            Some(_) if whole || self.options.len() <= room / 2 => &self.options[..],
+            _ => &[],
         };
         let opt_octets = query.edns().map_or(0, |_| OPT_OCTETS + options.len());
         let mut kept = self.records.len();

@@ -299,12 +299,9 @@ impl Reply {
                 let record = walk::record(&self.octets, at)
                     .filter(|r| r.end <= MESSAGE_OCTETS_MAX)
                     .ok_or(ReplyError::Malformed)?;
-                let mut sound = walk::expanded_length(&self.octets, at).is_some();
-                walk::names_in_rdata(&self.octets, &record, |name| {
-                    sound &= walk::expanded_length(&self.octets, name).is_some()
-                })
-                .filter(|()| sound)
-                .ok_or(ReplyError::Malformed)?;
+                if !walk::names_are_sound(&self.octets, at, &record) {
+                    return Err(ReplyError::Malformed);
+                }
                 if record.rtype == RecordType::OPT {
                     if opt.replace((at, record)).is_some() || section != Section::Additional {
                         return Err(ReplyError::Malformed);
@@ -348,11 +345,16 @@ impl Reply {
                 let Some(pointer) = walk::skip_name(&self.octets, at).map(|end| end - 2) else {
                     continue;
                 };
-                let target = be16(&self.octets, pointer).unwrap_or(0);
-                if pointer >= at && target >= 0xc000 && usize::from(target) & POINTER_MAX >= opt.end
-                {
-                    let moved = target - length as u16;
+                let pointed = be16(&self.octets, pointer).unwrap_or(0);
+                if pointer < at || pointed < 0xc000 {
+                    continue;
+                }
+                let target = usize::from(pointed) & POINTER_MAX;
+                if target >= opt.end {
+                    let moved = pointed - length as u16;
                     self.octets[pointer..pointer + 2].copy_from_slice(&moved.to_be_bytes());
+                } else if target >= start {
+                    return Err(ReplyError::Malformed);
                 }
             }
         }
@@ -361,6 +363,11 @@ impl Reply {
             record.start -= length as u16;
             record.rdata -= length as u16;
             record.end -= length as u16;
+            // A pointer into other data than a name may have reached over the OPT.
+            let at = usize::from(record.start);
+            walk::record(&self.octets, at)
+                .filter(|raw| walk::names_are_sound(&self.octets, at, raw))
+                .ok_or(ReplyError::Malformed)?;
         }
         Ok(())
     }

@@ -20,26 +20,27 @@ pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 
 /// Octets of the name at `at` without compression.
 ///
-/// A pointer must point to somewhere before itself, so that the walk ends; a name of more than 255
-/// octets is none.
+/// What a pointer points to must lie before the pointer, whole, so that the walk ends and what
+/// stands behind it does not matter; and behind the header, which is written anew. A name of more
+/// than 255 octets is none.
 pub(crate) fn expanded_length(message: &[u8], mut at: usize) -> Option<usize> {
-    let (mut length, mut floor) = (0, at);
+    let (mut length, mut end) = (0, message.len());
     loop {
         match *message.get(at)? {
             0 => return Some(length + 1),
             label @ 1..=63 => {
                 length += usize::from(label) + 1;
                 at += usize::from(label) + 1;
-                if length >= EXPANDED_MAX || at > message.len() {
+                if length >= EXPANDED_MAX || at >= end {
                     return None;
                 }
             }
             192.. => {
-                at = usize::from(be16(message, at)? & 0x3fff);
-                if at >= floor {
+                let target = usize::from(be16(message, at)? & 0x3fff);
+                if target >= at || target < HEADER_OCTETS {
                     return None;
                 }
-                floor = at;
+                (at, end) = (target, at);
             }
             _ => return None,
         }
@@ -107,6 +108,15 @@ pub(crate) fn names_in_rdata(
     Some(())
 }
 
+/// Whether the owner at `at` and the names inside the RDATA of its record can be read.
+pub(crate) fn names_are_sound(message: &[u8], at: usize, record: &RawRecord) -> bool {
+    let mut sound = expanded_length(message, at).is_some();
+    names_in_rdata(message, record, |name| {
+        sound &= expanded_length(message, name).is_some()
+    })
+    .is_some_and(|()| sound)
+}
+
 /// The octets of the one question of a message: QNAME as it was sent, QTYPE, QCLASS.
 ///
 /// Nothing unless the message has exactly one question whose name is not compressed.
@@ -147,15 +157,21 @@ mod tests {
 
     #[test]
     fn pointers_only_lead_backwards() {
-        let message = b"\x01a\0\x01b\xc0\x00\xc0\x03\xc0\x09";
-        assert_eq!(expanded_length(message, 0), Some(3));
-        assert_eq!(expanded_length(message, 3), Some(5));
-        assert_eq!(expanded_length(message, 7), Some(5));
-        assert_eq!(expanded_length(message, 9), None, "points to itself");
+        let at = |place| {
+            let message =
+                b"_a header of\x01a\0\x01b\xc0\x0c\xc0\x0f\xc0\x15\xc0\x19\x01a\0\xc0\x02\x02bc\xc0\x1e";
+            expanded_length(message, place)
+        };
+        assert_eq!(at(12), Some(3));
+        assert_eq!(at(15), Some(5));
+        assert_eq!(at(19), Some(5));
+        assert_eq!(at(21), None, "points to itself");
+        assert_eq!(at(23), None, "points forward");
+        assert_eq!(at(28), None, "points into the header");
         assert_eq!(
-            expanded_length(b"\xc0\x02\x01a\0", 0),
+            at(33),
             None,
-            "points forward"
+            "the label that it points to holds the pointer"
         );
         assert_eq!(expanded_length(b"\xc0", 0), None);
     }
