@@ -55,7 +55,7 @@ impl Plugin for Answer {
 
 fn chain(c: &mut Criterion) {
     let question = Question {
-        name: "www.example".parse().unwrap(),
+        name: "www.example".parse().expect("a name"),
         rtype: RecordType::A,
         class: Class::IN,
     };
@@ -76,7 +76,7 @@ fn chain(c: &mut Criterion) {
     ] {
         let mut links: Vec<Arc<dyn Plugin>> = above;
         links.push(Arc::new(Answer));
-        let chain = Chain::new(links).unwrap();
+        let chain = Chain::new(links).expect("a chain");
         c.bench_function(name, |b| {
             b.iter(|| {
                 ex.recycle();

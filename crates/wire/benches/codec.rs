@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 fn question() -> Question {
     Question {
-        name: "www.some-name.example".parse().unwrap(),
+        name: "www.some-name.example".parse().expect("a name"),
         rtype: RecordType::A,
         class: Class::IN,
     }
@@ -62,7 +62,11 @@ fn codec(c: &mut Criterion) {
         reply.finish(&query, Carrier::Stream, &mut out);
         let response = out.clone();
         c.bench_function(name, |b| {
-            b.iter(|| reply.load(&query, black_box(&response)).unwrap());
+            b.iter(|| {
+                reply
+                    .load(&query, black_box(&response))
+                    .expect("a response")
+            });
         });
     }
 }
