@@ -1,0 +1,23 @@
+//! What must hold for any input, one function per target: each panics when it does not.
+//!
+//! The fuzzer (`fuzz_targets/`) and the smoke program (`src/bin/smoke.rs`) both call these. Messages
+//! are read back with [`message`], which shares no code with the crates under test.
+pub mod message;
+pub mod mutate;
+
+mod text;
+mod wire;
+
+pub use text::{corefile, name};
+pub use wire::{query, reply};
+
+/// A target: takes any octets.
+pub type Target = fn(&[u8]);
+
+/// All targets by name; seeds lie in `seeds/NAME/`.
+pub const TARGETS: [(&str, Target); 4] = [
+    ("corefile", corefile),
+    ("name", name),
+    ("query", query),
+    ("reply", reply),
+];
