@@ -152,12 +152,18 @@ fn reference<'a>(input: &'a str, open: &str, close: &str) -> IResult<&'a str, &'
 /// Replaces references, those that values bring along included. An unset variable is empty.
 fn expand(mut text: String, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     for (open, close) in [("{%", "%}"), ("{$", "}")] {
-        let mut begin = 0;
+        let (mut begin, mut last) = (0, text.rfind(close));
         for count in 0.. {
-            // A reference that is none, such as `{$}`, is stepped over.
-            let Some(found) = text[begin..].find(open).map(|found| begin + found) else {
+            // Behind the last closing brace nothing needs to be looked for: looking from every
+            // opening one to the end would take long.
+            let Some(found) = text[begin..]
+                .find(open)
+                .map(|found| begin + found)
+                .filter(|found| last.is_some_and(|last| *found < last))
+            else {
                 break;
             };
+            // A reference that is none, such as `{$}`, is stepped over.
             let Ok((rest, name)) = reference(&text[found..], open, close) else {
                 begin = found + open.len();
                 continue;
@@ -171,7 +177,7 @@ fn expand(mut text: String, env: &dyn Fn(&str) -> Option<String>) -> Result<Stri
             text.truncate(found);
             text.push_str(&value);
             text.push_str(&rest);
-            begin = found;
+            (begin, last) = (found, text.rfind(close));
         }
     }
     Ok(text)
@@ -231,6 +237,7 @@ mod tests {
             ("{$} {%%} {$X", &["{$}", "{%%}", "{$X"]),
             ("\"{$X}\"", &["value of x"]),
             ("{{$v}}", &["{}"]),
+            ("}{$X}{$", &["}value of x{$"]),
         ] {
             assert_eq!(texts(text), expected, "{text:?}");
         }
@@ -243,6 +250,12 @@ mod tests {
             (error.location().line, error.text()),
             (2, "environment variable 'LOOP' is expanded without end")
         );
+    }
+
+    #[test]
+    fn braces_that_are_never_closed_take_no_time() {
+        let text = "{$".repeat(200_000);
+        assert_eq!(texts(&text), [text]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ macro_rules! codes {
                 $(if text.eq_ignore_ascii_case(stringify!($name)) { return Ok(Self($value)) })+
                 text.get($prefix.len()..)
                     .filter(|_| !$prefix.is_empty() && text[..$prefix.len()].eq_ignore_ascii_case($prefix))
+                    .filter(|number| number.bytes().all(|octet| octet.is_ascii_digit()))
                     .and_then(|number| number.parse().ok())
                     .map(Self)
                     .ok_or(UnknownCode)
@@ -98,6 +99,7 @@ mod tests {
         assert_eq!("aaaa".parse(), Ok(RecordType::AAAA));
         assert_eq!("type65280".parse(), Ok(RecordType(65_280)));
         assert_eq!("TYPE65536".parse::<RecordType>(), Err(UnknownCode));
+        assert_eq!("TYPE+1".parse::<RecordType>(), Err(UnknownCode));
         assert_eq!("".parse::<RecordType>(), Err(UnknownCode));
         assert_eq!("ö".parse::<RecordType>(), Err(UnknownCode));
     }

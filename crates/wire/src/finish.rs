@@ -31,26 +31,30 @@ impl Reply {
             (Carrier::Datagram, Some(edns)) => usize::from(edns.udp_size.max(UDP_OCTETS_MIN)),
             (Carrier::Datagram, None) => usize::from(UDP_OCTETS_MIN),
         };
-        // Options may push records out, but not most of them.
-        let empty = self
+        let question_end = self
             .records
             .first()
-            .map_or(self.octets.len(), |first| usize::from(first.start));
-        let whole = self.octets.len() + OPT_OCTETS + self.options.len() <= limit;
-        let room = limit.saturating_sub(empty + OPT_OCTETS);
+            .map_or(self.octets.len(), |record| usize::from(record.start));
+        let with_options = |octets: usize| octets + OPT_OCTETS + self.options.len();
         let options = match query.edns() {
-            Some(_) if whole || self.options.len() <= room / 2 => &self.options[..],
+            Some(_) if with_options(self.octets.len()) <= limit => &self.options[..],
+            // Records give way to options, but not to those that leave them little room.
+            Some(_) if self.options.len() * 2 <= limit && with_options(question_end) <= limit => {
+                &self.options[..]
+            }
             _ => &[],
         };
         let opt_octets = query.edns().map_or(0, |_| OPT_OCTETS + options.len());
         let mut kept = self.records.len();
-        let mut end = self.octets.len();
+        // A reply that nobody has started is a header and nothing else.
+        let mut end = self.octets.len().max(HEADER_OCTETS);
         while kept > 0 && end + opt_octets > limit {
             kept -= 1;
             end = usize::from(self.records[kept].start);
         }
         let start = out.len();
-        out.extend_from_slice(&self.octets[..end]);
+        out.extend_from_slice(&self.octets[..end.min(self.octets.len())]);
+        out.resize(start + end, 0);
         if let Some(edns) = query.edns() {
             let flags = if edns.dnssec_ok { 0x80 } else { 0 };
             let [size_high, size_low] = edns.udp_size.to_be_bytes();

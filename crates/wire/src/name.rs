@@ -56,9 +56,19 @@ impl Name {
         }
     }
 
+    /// Becomes the root.
+    pub(crate) fn set_root(&mut self) {
+        (self.octets[0], self.length, self.labels) = (0, 1, 0);
+    }
+
     /// Reads an uncompressed name that begins at `at`, lower-cases it, and returns the place behind
-    /// it.
+    /// it. After an error this is the root.
     pub fn read(&mut self, message: &[u8], at: usize) -> Result<usize, NameError> {
+        self.read_labels(message, at)
+            .inspect_err(|_| self.set_root())
+    }
+
+    fn read_labels(&mut self, message: &[u8], at: usize) -> Result<usize, NameError> {
         let (mut from, mut to, mut labels) = (at, 0usize, 0usize);
         loop {
             let length = usize::from(*message.get(from).ok_or(NameError::Short)?);

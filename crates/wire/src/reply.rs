@@ -327,35 +327,36 @@ impl Reply {
     }
 
     fn take_out_opt(&mut self, start: usize, opt: walk::RawRecord) -> Result<(), ReplyError> {
+        let options = &self.octets[opt.rdata..opt.end];
+        if !walk::are_options(options) {
+            return Err(ReplyError::Malformed);
+        }
         self.rcode = Rcode(u16::from(self.octets[opt.fixed + 4]) << 4);
-        self.options
-            .extend_from_slice(&self.octets[opt.rdata..opt.end]);
+        self.options.extend_from_slice(options);
         let length = opt.end - start;
         let behind = self
             .records
             .partition_point(|record| usize::from(record.start) < start);
         // Names behind it may be the target of pointers behind it; those move along.
+        let mut names = Vec::new();
         for record in &self.records[behind..] {
-            let raw = walk::record(&self.octets, usize::from(record.start))
-                .ok_or(ReplyError::Malformed)?;
-            let mut names = vec![usize::from(record.start)];
+            let at = usize::from(record.start);
+            let raw = walk::record(&self.octets, at).ok_or(ReplyError::Malformed)?;
+            names.push(at);
             walk::names_in_rdata(&self.octets, &raw, |at| names.push(at))
                 .ok_or(ReplyError::Malformed)?;
-            for at in names {
-                let Some(pointer) = walk::skip_name(&self.octets, at).map(|end| end - 2) else {
-                    continue;
-                };
-                let pointed = be16(&self.octets, pointer).unwrap_or(0);
-                if pointer < at || pointed < 0xc000 {
-                    continue;
-                }
-                let target = usize::from(pointed) & POINTER_MAX;
-                if target >= opt.end {
-                    let moved = pointed - length as u16;
-                    self.octets[pointer..pointer + 2].copy_from_slice(&moved.to_be_bytes());
-                } else if target >= start {
-                    return Err(ReplyError::Malformed);
-                }
+        }
+        for at in names {
+            let Some(pointer) = walk::pointer(&self.octets, at) else {
+                continue;
+            };
+            let target = be16(&self.octets, pointer).unwrap_or(0);
+            let place = usize::from(target) & POINTER_MAX;
+            if place >= opt.end {
+                let moved = target - length as u16;
+                self.octets[pointer..pointer + 2].copy_from_slice(&moved.to_be_bytes());
+            } else if place >= start {
+                return Err(ReplyError::Malformed);
             }
         }
         self.octets.drain(start..opt.end);
@@ -363,11 +364,13 @@ impl Reply {
             record.start -= length as u16;
             record.rdata -= length as u16;
             record.end -= length as u16;
-            // A pointer into other data than a name may have reached over the OPT.
+            // A pointer inside RDATA that holds no names has not moved along.
             let at = usize::from(record.start);
-            walk::record(&self.octets, at)
-                .filter(|raw| walk::names_are_sound(&self.octets, at, raw))
-                .ok_or(ReplyError::Malformed)?;
+            if !walk::record(&self.octets, at)
+                .is_some_and(|raw| walk::names_are_sound(&self.octets, at, &raw))
+            {
+                return Err(ReplyError::Malformed);
+            }
         }
         Ok(())
     }

@@ -5,6 +5,9 @@ use crate::query::be16;
 
 /// Most octets a name may have when its pointers are followed (RFC 1035 section 2.3.4).
 const EXPANDED_MAX: usize = crate::name::NAME_OCTETS_MAX;
+/// Pointers followed in one name: compression needs one per label at most. Without this bound a
+/// message could lead every one of its names through thousands of them.
+const POINTERS_MAX: usize = crate::name::LABELS_MAX;
 
 /// The place behind the name at `at`; pointers are not followed.
 pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
@@ -18,29 +21,40 @@ pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Where the pointer lies that ends the name at `at`; nothing when the root's label ends it.
+pub(crate) fn pointer(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *message.get(at)? {
+            length @ 1..=63 => at += usize::from(length) + 1,
+            192.. => return Some(at),
+            _ => return None,
+        }
+    }
+}
+
 /// Octets of the name at `at` without compression.
 ///
-/// What a pointer points to must lie before the pointer, whole, so that the walk ends and what
-/// stands behind it does not matter; and behind the header, which is written anew. A name of more
-/// than 255 octets is none.
+/// A pointer must point to somewhere before itself, so that the walk ends, and behind the header,
+/// which is written anew when the message leaves; a name of more than 255 octets is none.
 pub(crate) fn expanded_length(message: &[u8], mut at: usize) -> Option<usize> {
-    let (mut length, mut end) = (0, message.len());
+    let (mut length, mut floor, mut pointers) = (0, at, 0);
     loop {
         match *message.get(at)? {
             0 => return Some(length + 1),
             label @ 1..=63 => {
                 length += usize::from(label) + 1;
                 at += usize::from(label) + 1;
-                if length >= EXPANDED_MAX || at >= end {
+                if length >= EXPANDED_MAX || at > message.len() {
                     return None;
                 }
             }
             192.. => {
-                let target = usize::from(be16(message, at)? & 0x3fff);
-                if target >= at || target < HEADER_OCTETS {
+                at = usize::from(be16(message, at)? & 0x3fff);
+                pointers += 1;
+                if !(HEADER_OCTETS..floor).contains(&at) || pointers > POINTERS_MAX {
                     return None;
                 }
-                (at, end) = (target, at);
+                floor = at;
             }
             _ => return None,
         }
@@ -108,13 +122,23 @@ pub(crate) fn names_in_rdata(
     Some(())
 }
 
-/// Whether the owner at `at` and the names inside the RDATA of its record can be read.
+/// Whether the owner at `at` and the names in the RDATA of its record can be read.
 pub(crate) fn names_are_sound(message: &[u8], at: usize, record: &RawRecord) -> bool {
     let mut sound = expanded_length(message, at).is_some();
-    names_in_rdata(message, record, |name| {
-        sound &= expanded_length(message, name).is_some()
-    })
-    .is_some_and(|()| sound)
+    let read = names_in_rdata(message, record, |name| {
+        sound &= expanded_length(message, name).is_some();
+    });
+    read.is_some() && sound
+}
+
+/// Whether EDNS options fill these octets exactly (RFC 6891 section 6.1.2).
+pub(crate) fn are_options(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let behind = be16(rest, 2).and_then(|length| rest.get(4 + usize::from(length)..));
+        let Some(behind) = behind else { return false };
+        rest = behind;
+    }
+    true
 }
 
 /// The octets of the one question of a message: QNAME as it was sent, QTYPE, QCLASS.
@@ -157,23 +181,32 @@ mod tests {
 
     #[test]
     fn pointers_only_lead_backwards() {
-        let at = |place| {
-            let message =
-                b"_a header of\x01a\0\x01b\xc0\x0c\xc0\x0f\xc0\x15\xc0\x19\x01a\0\xc0\x02\x02bc\xc0\x1e";
-            expanded_length(message, place)
-        };
-        assert_eq!(at(12), Some(3));
-        assert_eq!(at(15), Some(5));
-        assert_eq!(at(19), Some(5));
-        assert_eq!(at(21), None, "points to itself");
-        assert_eq!(at(23), None, "points forward");
-        assert_eq!(at(28), None, "points into the header");
-        assert_eq!(
-            at(33),
-            None,
-            "the label that it points to holds the pointer"
-        );
-        assert_eq!(expanded_length(b"\xc0", 0), None);
+        let mut message = vec![0; HEADER_OCTETS];
+        message.extend(b"\x01a\0\x01b\xc0\x0c\xc0\x0f\xc0\x15\xc0\x19\x01a\0\xc0\x04\xc0");
+        for (at, length, what) in [
+            (12, Some(3), "no pointer"),
+            (15, Some(5), "one"),
+            (19, Some(5), "two"),
+            (21, None, "points to itself"),
+            (23, None, "points forward"),
+            (28, None, "points into the header"),
+            (30, None, "cut off"),
+        ] {
+            assert_eq!(expanded_length(&message, at), length, "{what}");
+        }
+    }
+
+    #[test]
+    fn pointers_to_pointers_are_counted() {
+        let mut message = vec![0; HEADER_OCTETS + 1];
+        let mut last = HEADER_OCTETS;
+        for count in 1..=200 {
+            let at = message.len();
+            message.extend((0xc000 | last as u16).to_be_bytes());
+            let expected = (count <= POINTERS_MAX).then_some(1);
+            assert_eq!(expanded_length(&message, at), expected, "{count}");
+            last = at;
+        }
     }
 
     #[test]

@@ -215,6 +215,74 @@ fn a_broken_or_foreign_response_is_not_taken_over() {
     assert_eq!(reply.load(&query, &looped), Err(ReplyError::Malformed));
 }
 
+/// A response to a query for `www.example` with these records in its additional section.
+fn response(query: &Query, additional: &[&[u8]]) -> Vec<u8> {
+    let mut message = query.octets()[..29].to_vec();
+    (message[2], message[11]) = (0x80, additional.len() as u8);
+    additional.iter().for_each(|record| message.extend(*record));
+    message
+}
+
+const OPT: &[u8] = b"\0\0\x29\x04\xd0\0\0\0\0\0\x07\0\x0f\0\x03\x01a\0";
+
+#[test]
+fn records_behind_the_opt_keep_their_names() {
+    let query = query("www.example", Some(1232));
+    // The label's last octet and the final zero look like a pointer.
+    let mut reply = Reply::new();
+    let label = b"\x02a\xc3\0\0\x01\0\x01\0\0\0\x05\0\x04\x01\x01\x01\x01";
+    reply
+        .load(&query, &response(&query, &[OPT, label]))
+        .unwrap();
+    assert!(reply.octets().ends_with(label));
+    // Into the OPT; through a TXT record to a place that is not there any more.
+    let into = b"\xc0\x2c\0\x01\0\x01\0\0\0\x05\0\x04\x01\x01\x01\x01";
+    let txt = b"\0\0\x10\0\x01\0\0\0\x05\0\x05\x01a\0\xc0\x3a";
+    let through = b"\xc0\x3d\0\x01\0\x01\0\0\0\x05\0\x04\x01\x01\x01\x01";
+    for records in [&[OPT, into][..], &[OPT, txt, through]] {
+        assert_eq!(
+            reply.load(&query, &response(&query, records)),
+            Err(ReplyError::Malformed)
+        );
+    }
+}
+
+#[test]
+fn options_that_do_not_fill_the_opt_are_not_taken_over() {
+    let query = query("www.example", Some(1232));
+    let mut cut = OPT.to_vec();
+    cut[14] = 4;
+    let mut reply = Reply::new();
+    assert_eq!(reply.load(&query, &response(&query, &[OPT])), Ok(()));
+    assert_eq!(
+        reply.load(&query, &response(&query, &[&cut])),
+        Err(ReplyError::Malformed)
+    );
+}
+
+#[test]
+fn options_never_lead_past_the_limit() {
+    let name = [&"x".repeat(63)[..]; 3].join(".") + "." + &"y".repeat(61);
+    for length in (0..600).step_by(4) {
+        let query = query(&name, Some(512));
+        let mut reply = Reply::new();
+        reply.start(&query, Rcode::NOERROR);
+        reply.set_option(15, &vec![0; length]);
+        let out = finished(&reply, &query, Carrier::Datagram);
+        assert!(out.len() <= 512, "{length}: {}", out.len());
+        assert_eq!(out.len() > 282, length + 4 <= 230);
+    }
+}
+
+#[test]
+fn a_reply_that_nobody_started_leaves_as_a_header() {
+    for (edns, octets) in [(None, 12), (Some(1232), 23)] {
+        let query = query("www.example", edns);
+        let out = finished(&Reply::new(), &query, Carrier::Datagram);
+        assert_eq!((out.len(), out[5]), (octets, 0));
+    }
+}
+
 #[test]
 fn a_header_alone_repeats_id_opcode_and_rd() {
     let mut query = Query::new();
