@@ -9,32 +9,84 @@ use corten_plugin::Directive;
 pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     #[cfg(feature = "root")]
     corten_root::PLUGIN,
+    #[cfg(feature = "metadata")]
+    corten_metadata::PLUGIN,
+    #[cfg(feature = "geoip")]
+    corten_geoip::PLUGIN,
+    #[cfg(feature = "cancel")]
+    corten_cancel::PLUGIN,
+    #[cfg(feature = "proxyproto")]
+    corten_proxyproto::PLUGIN,
+    #[cfg(feature = "timeouts")]
+    corten_timeouts::PLUGIN,
+    #[cfg(feature = "multisocket")]
+    corten_multisocket::PLUGIN,
     #[cfg(feature = "reload")]
     corten_reload::PLUGIN,
     #[cfg(feature = "nsid")]
     corten_nsid::PLUGIN,
+    #[cfg(feature = "bufsize")]
+    corten_bufsize::PLUGIN,
     #[cfg(feature = "bind")]
     corten_bind::PLUGIN,
     #[cfg(feature = "debug")]
     corten_debug::PLUGIN,
+    #[cfg(feature = "trace")]
+    corten_trace::PLUGIN,
+    #[cfg(feature = "ready")]
+    corten_ready::PLUGIN,
+    #[cfg(feature = "health")]
+    corten_health::PLUGIN,
+    #[cfg(feature = "pprof")]
+    corten_pprof::PLUGIN,
+    #[cfg(feature = "shed")]
+    corten_shed::PLUGIN,
+    #[cfg(feature = "prometheus")]
+    corten_prometheus::PLUGIN,
     #[cfg(feature = "errors")]
     corten_errors::PLUGIN,
     #[cfg(feature = "log")]
     corten_log::PLUGIN,
+    #[cfg(feature = "dnstap")]
+    corten_dnstap::PLUGIN,
     #[cfg(feature = "local")]
     corten_local::PLUGIN,
+    #[cfg(feature = "dns64")]
+    corten_dns64::PLUGIN,
     #[cfg(feature = "any")]
     corten_any::PLUGIN,
     #[cfg(feature = "chaos")]
     corten_chaos::PLUGIN,
+    #[cfg(feature = "loadbalance")]
+    corten_loadbalance::PLUGIN,
+    #[cfg(feature = "rewrite")]
+    corten_rewrite::PLUGIN,
+    #[cfg(feature = "autopath")]
+    corten_autopath::PLUGIN,
+    #[cfg(feature = "acl")]
+    corten_acl::PLUGIN,
+    #[cfg(feature = "cache")]
+    corten_cache::PLUGIN,
+    #[cfg(feature = "header")]
+    corten_header::PLUGIN,
     // Right above everything that answers from data, so that challenge answers can be signed once a
     // plugin for that stands above.
     #[cfg(feature = "tls")]
     corten_tls::PLUGIN,
+    #[cfg(feature = "minimal")]
+    corten_minimal::PLUGIN,
+    #[cfg(feature = "template")]
+    corten_template::PLUGIN,
     #[cfg(feature = "hosts")]
     corten_hosts::PLUGIN,
+    #[cfg(feature = "loop")]
+    corten_loop::PLUGIN,
     #[cfg(feature = "forward")]
     corten_forward::PLUGIN,
+    #[cfg(feature = "erratic")]
+    corten_erratic::PLUGIN,
     #[cfg(feature = "whoami")]
     corten_whoami::PLUGIN,
+    #[cfg(feature = "view")]
+    corten_view::PLUGIN,
 ];

@@ -1,4 +1,4 @@
-//! Counters and gauges with CoreDNS's names, and their exposition as text.
+//! Counters, gauges and histograms with CoreDNS's names, and their exposition as text.
 //!
 //! The registry belongs to the process, so that numbers survive a reload: whoever asks again for
 //! the same name and labels gets the same handle. Counters are split over cells of their own cache
@@ -6,10 +6,14 @@
 //! cells up.
 //!
 //! Not here: HTTP. Label values come from the configuration, never from a query.
+mod histogram;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+pub use histogram::Histogram;
 
 /// Cells of a counter; more workers than this share some.
 const CELLS: usize = 16;
@@ -43,6 +47,7 @@ type Labels = Vec<(&'static str, String)>;
 enum Handle {
     Counter(Counter),
     Gauge(Gauge),
+    Histogram(Histogram),
 }
 
 impl Counter {
@@ -91,7 +96,7 @@ impl Registry {
     /// The counter with this name and these labels.
     ///
     /// # Panics
-    /// When the name belongs to a gauge: a mistake in the program.
+    /// When the name belongs to another kind: a mistake in the program.
     pub fn counter(
         &self,
         name: &'static str,
@@ -100,14 +105,14 @@ impl Registry {
     ) -> Counter {
         match self.handle(name, help, labels, || Handle::Counter(Counter::default())) {
             Handle::Counter(counter) => counter,
-            Handle::Gauge(_) => panic!("{name} is a gauge"),
+            _ => panic!("{name} is no counter"),
         }
     }
 
     /// The gauge with this name and these labels.
     ///
     /// # Panics
-    /// When the name belongs to a counter: a mistake in the program.
+    /// When the name belongs to another kind: a mistake in the program.
     pub fn gauge(
         &self,
         name: &'static str,
@@ -116,7 +121,25 @@ impl Registry {
     ) -> Gauge {
         match self.handle(name, help, labels, || Handle::Gauge(Gauge::default())) {
             Handle::Gauge(gauge) => gauge,
-            Handle::Counter(_) => panic!("{name} is a counter"),
+            _ => panic!("{name} is no gauge"),
+        }
+    }
+
+    /// The histogram with this name and these labels; the bounds of its buckets rise.
+    ///
+    /// # Panics
+    /// When the name belongs to another kind: a mistake in the program.
+    pub fn histogram(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        bounds: &'static [f64],
+        labels: &[(&'static str, &str)],
+    ) -> Histogram {
+        let make = || Handle::Histogram(Histogram::new(bounds));
+        match self.handle(name, help, labels, make) {
+            Handle::Histogram(histogram) => histogram,
+            _ => panic!("{name} is no histogram"),
         }
     }
 
@@ -125,7 +148,7 @@ impl Registry {
         name: &'static str,
         help: &'static str,
         labels: &[(&'static str, &str)],
-        make: fn() -> Handle,
+        make: impl FnOnce() -> Handle,
     ) -> Handle {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let family = families.entry(name).or_insert_with(|| Family {
@@ -158,31 +181,43 @@ impl Registry {
             let kind = match family.samples.values().next() {
                 Some(Handle::Counter(_)) => "counter",
                 Some(Handle::Gauge(_)) => "gauge",
+                Some(Handle::Histogram(_)) => "histogram",
                 None => continue,
             };
             let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", family.help);
             for (labels, handle) in &family.samples {
-                text.push_str(name);
-                for (index, (label, value)) in labels.iter().enumerate() {
-                    let value = value
-                        .replace('\\', "\\\\")
-                        .replace('"', "\\\"")
-                        .replace('\n', "\\n");
-                    let _ = write!(
-                        text,
-                        "{}{label}=\"{value}\"",
-                        if index == 0 { '{' } else { ',' }
-                    );
-                }
-                text.push_str(if labels.is_empty() { " " } else { "} " });
+                let labels = between_braces(labels);
+                let braces = match labels.is_empty() {
+                    true => String::new(),
+                    false => format!("{{{labels}}}"),
+                };
                 let _ = match handle {
-                    Handle::Counter(counter) => writeln!(text, "{}", counter.value()),
-                    Handle::Gauge(gauge) => writeln!(text, "{}", gauge.value()),
+                    Handle::Counter(counter) => {
+                        writeln!(text, "{name}{braces} {}", counter.value())
+                    }
+                    Handle::Gauge(gauge) => writeln!(text, "{name}{braces} {}", gauge.value()),
+                    Handle::Histogram(histogram) => {
+                        histogram.expose(&mut text, name, &labels);
+                        Ok(())
+                    }
                 };
             }
         }
         text
     }
+}
+
+fn between_braces(labels: &Labels) -> String {
+    let mut text = String::new();
+    for (label, value) in labels {
+        let value = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        let comma = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{comma}{label}=\"{value}\"");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -210,6 +245,24 @@ mod tests {
         );
         registry.remove("corten_entries", &[]);
         assert!(!registry.expose().contains("entries"));
+    }
+
+    #[test]
+    fn values_are_counted_below_their_bounds() {
+        let registry = Registry::default();
+        let sizes = registry.histogram("corten_sizes", "Sizes.", &[1.0, 2.5], &[("kind", "a")]);
+        for size in [0.5, 1.0, 2.0, 9.0] {
+            sizes.observe(size);
+        }
+        assert_eq!(sizes.total(), (4, 12.5));
+        assert_eq!(
+            registry.expose(),
+            "# HELP corten_sizes Sizes.\n# TYPE corten_sizes histogram\n\
+             corten_sizes_bucket{kind=\"a\",le=\"1\"} 2\n\
+             corten_sizes_bucket{kind=\"a\",le=\"2.5\"} 3\n\
+             corten_sizes_bucket{kind=\"a\",le=\"+Inf\"} 4\n\
+             corten_sizes_sum{kind=\"a\"} 12.5\ncorten_sizes_count{kind=\"a\"} 4\n"
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use corten_wire::{Query, Question, Rcode, Reply};
 
-use crate::Flow;
+use crate::metadata::Metadata;
+use crate::{Flow, Site};
 
 /// An error of any kind, for the *errors* plugin and the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,6 +50,11 @@ pub struct Exchange {
     pub transport: Transport,
     /// When it was read from its socket; one reading of the clock serves a whole batch.
     pub received: Instant,
+    /// The listener and the view, as metrics call them.
+    pub site: Site,
+    /// Which of [`crate::Block::zones`] the query was routed by.
+    pub zone: u16,
+    pub(crate) metadata: Metadata,
     pub(crate) failure: Option<BoxError>,
     pub(crate) notes: Vec<(u8, Box<dyn Any + Send + Sync>)>,
     pub(crate) cursor: u8,
@@ -70,6 +76,9 @@ impl Exchange {
             local: nobody,
             transport: Transport::Udp,
             received: Instant::now(),
+            site: Site::new("", ""),
+            zone: 0,
+            metadata: Metadata::default(),
             failure: None,
             notes: Vec::new(),
             cursor: 0,
@@ -89,6 +98,9 @@ impl Exchange {
             local: like.local,
             transport: like.transport,
             received: like.received,
+            site: like.site,
+            zone: like.zone,
+            metadata: like.metadata.clone(),
             ..Self::new()
         }
     }
@@ -109,6 +121,15 @@ impl Exchange {
     pub fn fail(&mut self, rcode: Rcode, error: impl Into<BoxError>) -> Flow {
         self.failure = Some(error.into());
         self.answer(rcode)
+    }
+
+    /// Tells the client why, as an Extended DNS Error (RFC 8914); sent when the client speaks EDNS.
+    /// For replies that have been started.
+    pub fn explain(&mut self, info_code: u16, extra_text: &str) {
+        let mut data = Vec::with_capacity(2 + extra_text.len());
+        data.extend_from_slice(&info_code.to_be_bytes());
+        data.extend_from_slice(extra_text.as_bytes());
+        self.reply.set_option(15, &data);
     }
 
     /// Error left by a plugin further down.
@@ -172,6 +193,7 @@ impl Exchange {
     /// reading.
     pub fn recycle(&mut self) {
         self.reply.clear();
+        self.metadata.clear();
         self.failure = None;
         self.notes.clear();
         self.dropped = false;

@@ -9,10 +9,14 @@
 mod chain;
 mod directive;
 mod exchange;
+mod metadata;
+mod observe;
 mod plugin;
 mod process;
 mod setup;
+mod site;
 mod tls;
+mod view;
 mod zones;
 
 pub use async_trait::async_trait;
@@ -22,10 +26,14 @@ pub use corten_metrics as metrics;
 pub use corten_wire as wire;
 pub use directive::{Directive, checked};
 pub use exchange::{BoxError, Exchange, Transport};
+pub use metadata::{MetadataCollector, MetadataProvider};
+pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop};
 pub use process::{Process, Reload, ReloadError, Running};
 pub use setup::{Block, Context, Parts, Peers, ServerOptions, Setup, SetupError};
+pub use site::{BySite, Site};
 pub use tls::TlsIdentity;
+pub use view::View;
 pub use zones::{Fallthrough, Zones};
 
 #[cfg(test)]

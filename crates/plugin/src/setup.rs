@@ -11,7 +11,7 @@ use corten_corefile::{
 };
 use corten_wire::Name;
 
-use crate::{Fallthrough, Plugin, Process, Running, TlsIdentity, Zones};
+use crate::{Fallthrough, MetadataCollector, Plugin, Process, Running, TlsIdentity, View, Zones};
 
 /// One server block: what its keys say.
 #[derive(Clone, Debug)]
@@ -37,6 +37,10 @@ pub struct ServerOptions {
     pub any_class: bool,
     /// Certificates of the TLS listeners.
     pub tls: Option<Arc<dyn TlsIdentity>>,
+    /// Turns metadata on for the block's queries.
+    pub metadata: Option<Arc<dyn MetadataCollector>>,
+    /// Which queries the block wants; nothing for all.
+    pub view: Option<Arc<dyn View>>,
 }
 
 /// What a directive's setup function works with.

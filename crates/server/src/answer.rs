@@ -68,10 +68,16 @@ pub(crate) fn answer<'t>(
         }
         Gate::Whole(rcode) => return refuse(ex, rcode, out),
     }
-    let question = &ex.query.question;
-    let found = match table.serves(question.class) {
-        true => table.find(question),
-        false => return refuse(ex, Rcode::REFUSED, out),
+    if !table.serves(ex.query.question.class) {
+        return refuse(ex, Rcode::REFUSED, out);
+    }
+    ex.site = table.site;
+    let found = match contain(table.panics, &table.name, || table.find(ex)) {
+        Some(found) => found,
+        None => {
+            mend(ex);
+            return refuse(ex, Rcode::SERVFAIL, out);
+        }
     };
     let Some(chain) = (match found {
         Some(served) => served.chain.as_ref(),

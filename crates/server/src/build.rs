@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use corten_corefile::{Corefile, Key, ServerBlock, Transport, follows_preferred_syntax};
 use corten_plugin::{
-    Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Running, ServerOptions, Setup,
+    Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Running, ServerOptions,
+    Setup, Site,
 };
 use corten_wire::Name;
 
-use crate::generation::{BuiltBlock, Generation, Listener, Table};
+use crate::generation::{BuiltBlock, Generation, Listener, Served, Table};
 use crate::listen::has_ipv6;
 use crate::panics::Policy;
 
@@ -252,6 +253,8 @@ impl Tables {
                 ));
             }
         }
+        let place = draft.block.zones.iter().position(|other| other == zone);
+        let place = place.unwrap_or(0) as u16;
         let port = key.port.unwrap_or_else(|| match key.transport {
             Transport::Dns => self.dns_port,
             other => other.default_port(),
@@ -282,14 +285,21 @@ impl Tables {
                 address,
             };
             let table = self.made.entry(listener).or_insert_with(|| {
-                let ip = if draft.options.bind.is_some() {
-                    address.ip().to_string()
-                } else {
-                    String::new()
+                let shown = match draft.options.bind {
+                    Some(_) => address.to_string(),
+                    None => format!(":{port}"),
                 };
-                Table::new(format!("{}://{ip}:{port}", key.transport.scheme()))
+                Table::new(format!("{}://{shown}", key.transport.scheme()))
             });
-            table.add(zone, chain.cloned());
+            let view = &draft.options.view;
+            let served = Served {
+                chain: chain.cloned(),
+                site: Site::new(&table.name, view.as_ref().map_or("", |view| view.name())),
+                zone: place,
+                metadata: draft.options.metadata.clone(),
+                view: view.clone(),
+            };
+            table.add(zone, served);
             table.any_class |= draft.options.any_class;
             table.panics = Policy {
                 fatal: table.panics.fatal | draft.options.debug,
@@ -309,7 +319,7 @@ impl Tables {
     }
 
     /// The same zone twice on one address and port is a mistake, and so is one that is bound beside
-    /// one that is not.
+    /// one that is not. A block with a view may stand in front of others.
     fn check(&mut self, draft: &Draft<'_>, key: &Key, port: u16) -> Result<(), BuildError> {
         let named = format!("{}://{}:{port}", key.transport.scheme(), key.zone);
         let here = format!("{}:{}", key.token.at.file, key.token.at.line);
@@ -338,6 +348,9 @@ impl Tables {
                     return Err(BuildError(format!("{here} - {text}")));
                 }
             }
+        }
+        if draft.options.view.is_some() {
+            return Ok(());
         }
         places.extend(bound.into_iter().map(|ip| (ip, here.clone())));
         Ok(())

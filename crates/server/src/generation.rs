@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use corten_corefile::Transport;
-use corten_plugin::{Chain, Context, Peers, Plugin, Running, TlsIdentity};
-use corten_wire::{Class, Name, Question, RecordType};
+use corten_plugin::{
+    Chain, Context, Exchange, MetadataCollector, Peers, Plugin, Running, Site, TlsIdentity, View,
+};
+use corten_wire::{Class, Name, RecordType};
 
 use tokio::sync::oneshot;
 
@@ -46,7 +48,10 @@ pub(crate) struct BuiltBlock {
 pub(crate) struct Table {
     /// What the listener is called in logs and metrics, such as `dns://:53`.
     pub(crate) name: String,
-    zones: HashMap<Box<[u8]>, Served, foldhash::fast::RandomState>,
+    /// The same for metrics of queries that no block takes.
+    pub(crate) site: Site,
+    /// Blocks of each zone, in file order; all but the last have a view.
+    zones: HashMap<Box<[u8]>, Vec<Served>, foldhash::fast::RandomState>,
     /// Most labels of any zone; longer suffixes need no look.
     labels_max: usize,
     /// What answers for names of no zone.
@@ -58,14 +63,32 @@ pub(crate) struct Table {
 }
 
 /// What a zone of a listener is served by.
+#[derive(Clone)]
 pub(crate) struct Served {
     /// The block's chain; nothing for a block without plugins.
     pub(crate) chain: Option<Arc<Chain>>,
+    pub(crate) site: Site,
+    /// The zone's place among those of the block.
+    pub(crate) zone: u16,
+    pub(crate) metadata: Option<Arc<dyn MetadataCollector>>,
+    pub(crate) view: Option<Arc<dyn View>>,
+}
+
+impl Served {
+    /// Whether this block takes the query; tells the exchange where it is.
+    fn takes(&self, ex: &mut Exchange) -> bool {
+        (ex.site, ex.zone) = (self.site, self.zone);
+        if let Some(metadata) = &self.metadata {
+            metadata.collect(ex);
+        }
+        self.view.as_ref().is_none_or(|view| view.admits(ex))
+    }
 }
 
 impl Table {
     pub(crate) fn new(name: String) -> Self {
         Self {
+            site: Site::new(&name, ""),
             name,
             zones: HashMap::default(),
             labels_max: 0,
@@ -76,35 +99,42 @@ impl Table {
         }
     }
 
-    pub(crate) fn add(&mut self, zone: &Name, chain: Option<Arc<Chain>>) {
+    pub(crate) fn add(&mut self, zone: &Name, served: Served) {
         self.labels_max = self.labels_max.max(zone.label_count());
-        self.zones.insert(zone.wire().into(), Served { chain });
+        self.zones
+            .entry(zone.wire().into())
+            .or_default()
+            .push(served);
     }
 
-    /// The zone that a question belongs to: the longest that its name is in.
+    /// The block that a query belongs to: of the longest zone that its name is in, the first whose
+    /// view admits it; when none does, of the next shorter zone.
     ///
     /// DS of a zone's own name is data of its parent (RFC 4035 section 3.1.4.1): it goes to the
     /// next shorter zone here, unless that is the root, whose block usually forwards (CoreDNS does
     /// the same).
-    pub(crate) fn find(&self, question: &Question) -> Option<&Served> {
-        let name = &question.name;
+    pub(crate) fn find(&self, ex: &mut Exchange) -> Option<&Served> {
+        let labels_asked = ex.query.question.name.label_count();
+        let for_parent = ex.query.question.rtype == RecordType::DS;
         let mut own = None;
-        for labels in (0..=self.labels_max.min(name.label_count())).rev() {
-            let Some(served) = self.zones.get(name.suffix(labels)) else {
+        for labels in (0..=self.labels_max.min(labels_asked)).rev() {
+            let Some(blocks) = self.zones.get(ex.query.question.name.suffix(labels)) else {
                 continue;
             };
-            match own {
-                None if question.rtype == RecordType::DS
-                    && labels > 0
-                    && labels == name.label_count() =>
-                {
-                    own = Some(served)
-                }
-                Some(own) if labels == 0 => return Some(own),
-                _ => return Some(served),
+            if own.is_some() && labels == 0 {
+                break;
             }
+            let Some(served) = blocks.iter().find(|served| served.takes(ex)) else {
+                ex.forget_metadata();
+                continue;
+            };
+            if !for_parent || labels == 0 || labels != labels_asked {
+                return Some(served);
+            }
+            own = Some(served);
         }
-        own
+        // Asked again, because others have been asked since.
+        own.filter(|served| served.takes(ex))
     }
 
     /// Whether queries of this class reach plugins.
@@ -191,7 +221,14 @@ mod tests {
         let mut chains = HashMap::new();
         for zone in [".", "example", "b.example", "lonely.test", "a.b.example"] {
             let chain = Chain::new(Vec::new()).unwrap();
-            table.add(&zone.parse().unwrap(), Some(Arc::clone(&chain)));
+            let served = Served {
+                chain: Some(Arc::clone(&chain)),
+                site: Site::new("dns://:53", ""),
+                zone: 0,
+                metadata: None,
+                view: None,
+            };
+            table.add(&zone.parse().unwrap(), served);
             chains.insert(zone, chain);
         }
         for (name, rtype, zone) in [
@@ -206,20 +243,60 @@ mod tests {
             ("lonely.test", RecordType::DS, "lonely.test"),
             ("example", RecordType::DS, "example"),
         ] {
-            let question = Question {
-                name: name.parse().unwrap(),
-                rtype,
-                class: Class::IN,
-            };
-            let found = table.find(&question).unwrap().chain.as_ref().unwrap();
+            let found = table.find(&mut asking(name, rtype)).unwrap();
+            let found = found.chain.as_ref().unwrap();
             assert!(Arc::ptr_eq(found, &chains[zone]), "{name} {rtype}");
         }
         let empty = Table::new(String::new());
-        let question = Question {
-            name: Name::root(),
-            rtype: RecordType::A,
-            class: Class::IN,
-        };
-        assert!(empty.find(&question).is_none());
+        assert!(empty.find(&mut asking(".", RecordType::A)).is_none());
+    }
+
+    fn asking(name: &str, rtype: RecordType) -> Exchange {
+        let mut ex = Exchange::new();
+        ex.query.question.name = name.parse().unwrap();
+        ex.query.question.rtype = rtype;
+        ex
+    }
+
+    struct Only(u16);
+
+    impl View for Only {
+        fn name(&self) -> &str {
+            "only"
+        }
+
+        fn admits(&self, ex: &Exchange) -> bool {
+            ex.client.port() == self.0
+        }
+    }
+
+    #[test]
+    fn views_are_asked_in_order_and_then_the_parent() {
+        let mut table = Table::new("dns://:53".into());
+        for (zone, place, port) in [
+            ("example", 0, None),
+            ("b.example", 1, Some(1)),
+            ("b.example", 2, Some(2)),
+        ] {
+            let served = Served {
+                chain: None,
+                site: Site::new("dns://:53", ""),
+                zone: place,
+                metadata: None,
+                view: port.map(|port| Arc::new(Only(port)) as _),
+            };
+            table.add(&zone.parse().unwrap(), served);
+        }
+        for (port, rtype, place) in [
+            (1, RecordType::A, 1),
+            (2, RecordType::A, 2),
+            (3, RecordType::A, 0),
+            (1, RecordType::DS, 0),
+        ] {
+            let mut ex = asking("b.example", rtype);
+            ex.client.set_port(port);
+            assert_eq!(table.find(&mut ex).unwrap().zone, place, "{port} {rtype}");
+            assert_eq!(ex.zone, place);
+        }
     }
 }

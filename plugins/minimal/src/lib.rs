@@ -1,0 +1,14 @@
+//! *minimal*: answers without additional data.
+use corten_plugin::{Directive, Setup, SetupError};
+
+/// The directive.
+pub static PLUGIN: Directive = Directive {
+    name: "minimal",
+    setup,
+    readme: include_str!("../README.md"),
+};
+
+fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
+    let line = setup.only_occurrence()?;
+    Err(line.name.error("not there yet").into())
+}

@@ -1,0 +1,14 @@
+//! *pprof*: profiles over HTTP.
+use corten_plugin::{Directive, Setup, SetupError};
+
+/// The directive.
+pub static PLUGIN: Directive = Directive {
+    name: "pprof",
+    setup,
+    readme: include_str!("../README.md"),
+};
+
+fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
+    let line = setup.only_occurrence()?;
+    Err(line.name.error("not there yet").into())
+}
