@@ -7,6 +7,7 @@
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
 //! | [`upstream`] | a scripted name server |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -22,6 +23,7 @@ mod cases;
 mod certificates;
 mod client;
 mod compare;
+mod forwarding;
 mod life;
 mod message;
 mod panics;
@@ -37,6 +39,7 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(forwarding::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());

@@ -16,7 +16,7 @@ pub(crate) enum Outcome<'t> {
     Reply(Option<&'t Arc<Chain>>),
     /// Nothing is to be sent.
     Nothing,
-    /// A plugin waits: the exchange goes into a task that calls [`finish_waiting`].
+    /// A plugin waits: the exchange goes into a task that calls [`go_on`].
     Waits(Waiting<'t>),
 }
 
@@ -105,22 +105,25 @@ fn refuse<'t>(ex: &mut Exchange, rcode: Rcode, out: &mut Vec<u8>) -> Outcome<'t>
     Outcome::Reply(None)
 }
 
-/// Goes on with an exchange that waits; returns whether `out` holds a reply.
-pub(crate) async fn finish_waiting(
+/// Goes on with an exchange that waits; returns whether there is a reply to [`finish`].
+pub(crate) async fn go_on(
     ex: &mut Exchange,
     table: &Table,
     chain: &Arc<Chain>,
     at: u8,
     phase: Phase,
-    out: &mut Vec<u8>,
 ) -> bool {
     match contain_wait(table.panics, &table.name, chain.resume(ex, at, phase)).await {
         Some(Flow::Drop) => return false,
         Some(_) => (),
         None => mend(ex),
     }
-    ex.reply.finish(&ex.query, carrier(ex.transport), out);
     true
+}
+
+/// Appends the reply to `out`.
+pub(crate) fn finish(ex: &Exchange, out: &mut Vec<u8>) {
+    ex.reply.finish(&ex.query, carrier(ex.transport), out);
 }
 
 /// Runs what plugins asked for behind the reply.

@@ -20,6 +20,7 @@ mod life;
 mod limits;
 mod listen;
 mod panics;
+mod pool;
 mod stream;
 mod udp;
 mod worker;
