@@ -2,6 +2,10 @@
 //!
 //! A waiting query takes the worker's exchange along; another one with its buffers grown is better
 //! than a new one.
+#![expect(
+    clippy::vec_box,
+    reason = "a box goes into its task as it is; moving an exchange is what this saves"
+)]
 use std::cell::RefCell;
 
 use corten_plugin::Exchange;

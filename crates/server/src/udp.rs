@@ -208,13 +208,14 @@ impl Worker {
 /// Sends the reply of an exchange that waited; from the address that was asked, where the socket
 /// has several.
 fn send_one(socket: &UdpSocket, reply: &[u8], to: SocketAddr, source: Option<IpAddr>) {
-    let (buffers, to) = ([io::IoSlice::new(reply)], to.into());
-    let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
+    let to = to.into();
     // A full queue loses the reply, as the network might; the client asks again.
     let _ = match source.map(source_control) {
         Some((control, length)) => {
+            let buffers = [io::IoSlice::new(reply)];
+            let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
             SockRef::from(socket).sendmsg(&message.with_control(&control[..length]), 0)
         }
-        None => SockRef::from(socket).sendmsg(&message, 0),
+        None => SockRef::from(socket).send_to(reply, &to),
     };
 }

@@ -10,6 +10,7 @@ use crate::flight::{Carrier, Refusal, Ticket};
 use crate::https::Sender;
 use crate::settings::Settings;
 use crate::stream::{Connection, Route};
+use crate::upstream::Ask;
 
 /// Queries in flight on a connection before another one is opened.
 const IN_FLIGHT: usize = 32;
@@ -49,18 +50,16 @@ impl Lane {
     pub(crate) fn ask_datagram(
         self: &Arc<Self>,
         remote: SocketAddr,
-        settings: &Settings,
-        query: &[u8],
-        until: Instant,
+        ask: &Ask<'_>,
     ) -> Result<(Ticket<Port>, Kept), Refusal> {
         let mut port = lock(&self.port);
         // A port that is used up, or that has an old failure to tell, is replaced.
-        if let Some(ticket) = port.as_ref().and_then(|port| port.ask(query, until).ok()) {
+        if let Some(ticket) = port.as_ref().and_then(|port| port.ask(ask).ok()) {
             return Ok((ticket, Kept::Yes));
         }
-        let source = settings.source_address;
-        let fresh = Port::open(remote, source, settings.expire, self).map_err(Refusal::Send)?;
-        let ticket = fresh.ask(query, until)?;
+        let (source, expire) = (ask.settings.source_address, ask.settings.expire);
+        let fresh = Port::open(remote, source, expire, self).map_err(Refusal::Send)?;
+        let ticket = fresh.ask(ask)?;
         if let Some(old) = port.replace(fresh) {
             old.flight().retire();
         }

@@ -85,7 +85,7 @@ impl Connection {
         }
         // Whoever comes while it is being opened shares its fate, too.
         let first = inner.entered() == 0 || self.local.get().is_none();
-        let id = inner.enter(query, until, |message, output| {
+        let id = inner.enter(query, Instant::now(), until, |message, output| {
             output.extend_from_slice(&(message.len() as u16).to_be_bytes());
             output.extend_from_slice(message);
             Ok(())
@@ -244,7 +244,10 @@ impl<S: Stream> Talk<S> {
                     return Ok(());
                 }
             }
-            match self.stream.poll_send(context, &self.output[self.written..])? {
+            match self
+                .stream
+                .poll_send(context, &self.output[self.written..])?
+            {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(count) => {
                     self.written += count;
