@@ -366,7 +366,7 @@ impl Waiting {
 pub(crate) struct Ticket<C: Carrier> {
     pub(crate) carrier: Arc<C>,
     id: u16,
-    /// Whether it was the carrier's first query, or entered before its connection was there.
+    /// Whether it was the carrier's first query.
     pub(crate) first: bool,
     left: bool,
 }

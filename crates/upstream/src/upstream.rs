@@ -182,7 +182,8 @@ impl Upstream {
                         network,
                     });
                 }
-                Err(Loss::Broken(..)) if !ticket.first && !fresh => (),
+                // That the server cannot be reached is final; that it hung up is not.
+                Err(Loss::Broken(Phase::Write | Phase::Read, ..)) if !ticket.first && !fresh => (),
                 Err(loss) => return Err(place.lost(loss)),
             }
         }
