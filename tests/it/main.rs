@@ -5,6 +5,7 @@
 //! | [`cases`], [`run`], [`compare`] | case files: a Corefile, queries, recorded answers |
 //! | [`server`] | the server as a child process |
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
+//! | [`http`] | an HTTP client, and the steps of cases that need one |
 //! | [`upstream`] | a scripted name server |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`life`] | reloads and stops under load |
@@ -22,6 +23,7 @@ mod cases;
 mod certificates;
 mod client;
 mod compare;
+mod http;
 mod life;
 mod message;
 mod panics;
@@ -41,5 +43,6 @@ fn main() {
     trials.extend(panics::trials());
     trials.extend(readme::trials());
     trials.extend(message::trials());
+    trials.extend(http::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

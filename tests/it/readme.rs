@@ -104,7 +104,11 @@ fn examples(text: &str) -> Vec<Case> {
         // Ports of the examples are those of the documents; the servers of the tests share a machine.
         let body = body
             .replace(":8853", ":{$TLS_PORT}")
-            .replace(":5300", ":{$OTHER_PORT}");
+            .replace(":5300", ":{$OTHER_PORT}")
+            .replace(":9153", ":{$METRICS_PORT}")
+            .replace(":8080", ":{$HEALTH_PORT}")
+            .replace(":8181", ":{$READY_PORT}")
+            .replace(":6053", ":{$PPROF_PORT}");
         let section = match kind.split_once(' ') {
             Some(("file", name)) => name,
             None if kind == "corefile" => {

@@ -10,6 +10,7 @@ use crate::cases::Case;
 use crate::certificates;
 use crate::client::{self, NoAnswer, Options, Query, hex};
 use crate::compare::differences;
+use crate::http;
 use crate::message::Message;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
 use crate::upstream::Upstream;
@@ -205,6 +206,8 @@ impl<'c> Run<'c> {
                 )]
             }
             "fails" => self.fails(words),
+            "http" => http::step(words, self.folder.path()),
+            "metric" => http::metric(words, &self.env, self.folder.path(), |l| self.mask(l)),
             "files" => self.files(words[0]),
             other => return Err(format!("a step '{other}' is not known here")),
         })

@@ -14,6 +14,18 @@ pub struct Process {
     services: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     reload: OnceLock<Weak<dyn Reload>>,
     debug: AtomicBool,
+    build: OnceLock<Build>,
+}
+
+/// What the program was built from, for those who report it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Build {
+    /// Its version, such as `0.1.0`.
+    pub version: &'static str,
+    /// Abbreviated commit; may be empty.
+    pub revision: &'static str,
+    /// The compiler, such as `rustc1.95.0`.
+    pub compiler: &'static str,
 }
 
 /// Starts a graceful reload, as SIGUSR1 does.
@@ -64,6 +76,16 @@ impl Process {
     /// For the server: sets what starts a reload. The first call counts.
     pub fn set_reload(&self, reload: Weak<dyn Reload>) {
         let _ = self.reload.set(reload);
+    }
+
+    /// What the program was built from; empty unless the program has said so.
+    pub fn build(&self) -> Build {
+        self.build.get().copied().unwrap_or_default()
+    }
+
+    /// For the program: says what it was built from. The first call counts.
+    pub fn set_build(&self, build: Build) {
+        let _ = self.build.set(build);
     }
 
     /// Whether debug lines are logged: some block of the running configuration says so.

@@ -11,7 +11,10 @@ use corten_corefile::{
 };
 use corten_wire::Name;
 
-use crate::{Fallthrough, MetadataCollector, Plugin, Process, Running, TlsIdentity, View, Zones};
+use crate::{
+    Announcement, Fallthrough, MetadataCollector, Plugin, Process, Refusals, Roster, Running,
+    TlsIdentity, View, Zones,
+};
 
 /// One server block: what its keys say.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub struct ServerOptions {
     pub metadata: Option<Arc<dyn MetadataCollector>>,
     /// Which queries the block wants; nothing for all.
     pub view: Option<Arc<dyn View>>,
+    /// Who is told of queries that no chain answers.
+    pub refusals: Option<Arc<dyn Refusals>>,
 }
 
 /// What a directive's setup function works with.
@@ -128,6 +133,12 @@ impl<'a> Setup<'a> {
         self.parts.offers.add(service);
     }
 
+    /// Wants an HTTP endpoint; the server binds its address and calls it while this generation
+    /// serves.
+    pub fn announce(&mut self, announcement: Announcement) {
+        self.provide(Arc::new(announcement));
+    }
+
     /// A path as written, relative to the block's *root*.
     pub fn path(&self, text: &str) -> PathBuf {
         match self.options.root.as_os_str().is_empty() {
@@ -189,6 +200,17 @@ pub struct Context {
     pub peers: Arc<Peers>,
     /// Every address that this generation listens on, with the ports as bound.
     pub listeners: Arc<[(Transport, SocketAddr)]>,
+    /// Every server block of the generation.
+    pub blocks: Arc<[Roster]>,
+    /// Which of them the plugin belongs to; nothing for a link of every block.
+    pub block: Option<usize>,
+}
+
+impl Context {
+    /// The plugin's own block.
+    pub fn roster(&self) -> Option<&Roster> {
+        self.blocks.get(self.block?)
+    }
 }
 
 /// Services offered inside one server block; complete once every setup has run.

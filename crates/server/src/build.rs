@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use corten_corefile::{Corefile, Key, ServerBlock, Transport, follows_preferred_syntax};
 use corten_plugin::{
-    Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Running, ServerOptions,
-    Setup, Site,
+    Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Roster, Running,
+    ServerOptions, Setup, Site,
 };
 use corten_wire::Name;
 
 use crate::generation::{BuiltBlock, Generation, Listener, Served, Table};
+use crate::http;
 use crate::listen::has_ipv6;
 use crate::panics::Policy;
 
@@ -68,18 +69,29 @@ pub(crate) fn build(
         places: HashMap::new(),
         dns_port,
     };
+    let mut rosters = Vec::new();
     for draft in &drafts {
         let chain = chain(draft, &everywhere)?;
+        let mut roster = roster(draft, chain.as_deref());
         for (key, zone) in draft.source.keys.iter().zip(&draft.zones) {
-            tables.add(draft, key, zone, chain.as_ref(), &mut generation)?;
+            let sites = tables.add(draft, key, zone, chain.as_ref(), &mut generation)?;
+            let served = sites.into_iter().map(|site| (site, zone.clone()));
+            roster.served.extend(served);
         }
+        rosters.push(roster);
     }
+    generation.rosters = rosters.into();
+    generation.hosts = http::hosts(drafts.iter().map(|draft| &draft.offers)).map_err(BuildError)?;
+    let refusals = drafts
+        .iter()
+        .find_map(|draft| draft.options.refusals.as_ref());
     let elsewhere = match everywhere.is_empty() {
         true => None,
         false => Chain::new(everywhere.into_iter().map(|(_, link)| link).collect()).ok(),
     };
     for (listener, mut table) in tables.made {
         table.elsewhere.clone_from(&elsewhere);
+        table.refusals = refusals.cloned();
         generation.tables.insert(listener, Arc::new(table));
     }
     generation.banner.sort();
@@ -93,6 +105,20 @@ pub(crate) fn build(
         })
         .collect();
     Ok(generation)
+}
+
+/// What others may know of a block.
+fn roster(draft: &Draft<'_>, chain: Option<&Chain>) -> Roster {
+    let links = chain.map(Chain::links).unwrap_or_default();
+    Roster {
+        plugins: draft
+            .links
+            .iter()
+            .map(|(_, link)| Arc::downgrade(link))
+            .collect(),
+        links: links.iter().map(|link| link.name()).collect(),
+        served: Vec::new(),
+    }
 }
 
 fn draft(source: &ServerBlock) -> Result<Draft<'_>, BuildError> {
@@ -223,7 +249,8 @@ struct Tables {
 }
 
 impl Tables {
-    /// Adds a key of a block to the tables of every address that the block listens on.
+    /// Adds a key of a block to the tables of every address that the block listens on; returns what
+    /// metrics call them.
     fn add(
         &mut self,
         draft: &Draft<'_>,
@@ -231,7 +258,7 @@ impl Tables {
         zone: &Name,
         chain: Option<&Arc<Chain>>,
         generation: &mut Generation,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Vec<Site>, BuildError> {
         match key.transport {
             Transport::Dns => (),
             Transport::Tls if draft.options.tls.is_some() => (),
@@ -271,6 +298,7 @@ impl Tables {
             Transport::Dns => String::new(),
             other => format!("{}://", other.scheme()),
         };
+        let mut sites = Vec::new();
         for address in addresses(&draft.options, port) {
             let shown = if draft.options.bind.is_some() {
                 format!(" on {}", address.ip())
@@ -292,9 +320,11 @@ impl Tables {
                 Table::new(format!("{}://{shown}", key.transport.scheme()))
             });
             let view = &draft.options.view;
+            let site = Site::new(&table.name, view.as_ref().map_or("", |view| view.name()));
+            sites.push(site);
             let served = Served {
                 chain: chain.cloned(),
-                site: Site::new(&table.name, view.as_ref().map_or("", |view| view.name())),
+                site,
                 zone: place,
                 metadata: draft.options.metadata.clone(),
                 view: view.clone(),
@@ -315,7 +345,7 @@ impl Tables {
                 table.tls.push(Arc::clone(tls));
             }
         }
-        Ok(())
+        Ok(sites)
     }
 
     /// The same zone twice on one address and port is a mistake, and so is one that is bound beside

@@ -9,6 +9,7 @@
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
+//! | [`http`] | endpoints of plugins, such as `/metrics` |
 //! | [`life`] | start, reload, stop |
 //!
 //! No directive's name occurs here: directives that change a listener set `ServerOptions`.
@@ -16,6 +17,7 @@ mod answer;
 mod batch;
 mod build;
 mod generation;
+mod http;
 mod life;
 mod limits;
 mod listen;

@@ -12,11 +12,13 @@ use async_trait::async_trait;
 use corten_corefile::Corefile;
 use corten_plugin::{Directive, Plugin, Process, Reload, ReloadError, Running, Stop};
 use tokio::sync::{Mutex, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::batch;
 use crate::build::build;
 use crate::generation::{Generation, Listener};
+use crate::http;
 use crate::limits::DRAIN;
 use crate::listen::{Sockets, open};
 use crate::worker::Workers;
@@ -94,6 +96,7 @@ impl Server {
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
         let sockets = open_new(&generation, None, workers.count())?;
+        let hosts = http::open_new(&generation, None).map_err(StartError)?;
         let server = Arc::new(Self {
             settings,
             process,
@@ -111,6 +114,7 @@ impl Server {
         for sockets in sockets {
             workers.serve(sockets, &current);
         }
+        http::serve(hosts, &current);
         server.state.lock().await.workers = Some(workers);
         Ok(server)
     }
@@ -144,6 +148,7 @@ impl Server {
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
         let sockets = open_new(&generation, Some(&before), workers.count())?;
+        let hosts = http::open_new(&generation, Some(&before)).map_err(StartError)?;
         start_plugins(&generation, &self.process).await?;
         for warning in &generation.warnings {
             tracing::warn!("{warning}");
@@ -154,6 +159,7 @@ impl Server {
         for sockets in sockets {
             workers.serve(sockets, &current);
         }
+        http::serve(hosts, &current);
         let ended = std::mem::replace(&mut state.ended, ended);
         let plugins = plugins_of(&before);
         drop(before);
@@ -165,14 +171,15 @@ impl Server {
         Ok(())
     }
 
-    /// Stops listening, answers what was asked, stops the plugins, ends the threads; within the
-    /// drain time.
+    /// Tells the plugins, and waits as long as they want; then stops listening, answers what was
+    /// asked, stops the plugins, ends the threads, within the drain time.
     pub async fn stop(&self) {
         let mut state = self.state.lock().await;
         let Some(workers) = state.workers.take() else {
             return;
         };
         let plugins = plugins_of(&self.current.borrow());
+        leave(&plugins).await;
         let (_, nothing) = alive(Generation::nothing());
         self.current.send_replace(nothing);
         let _ = timeout(DRAIN, &mut state.ended).await;
@@ -291,8 +298,8 @@ fn open_new(
 /// Starts the plugins in list order; when one fails, those before it are stopped again.
 async fn start_plugins(generation: &Generation, process: &Arc<Process>) -> Result<(), StartError> {
     let mut started = Vec::new();
-    for (plugin, peers) in generation.plugins() {
-        let context = generation.context(process, peers);
+    for (plugin, block) in generation.plugins() {
+        let context = generation.context(process, block);
         let result = plugin.start(&context).await;
         started.push(Arc::clone(plugin));
         if let Err(error) = result {
@@ -309,6 +316,16 @@ fn plugins_of(generation: &Generation) -> Vec<Arc<dyn Plugin>> {
         .plugins()
         .map(|(plugin, _)| Arc::clone(plugin))
         .collect()
+}
+
+/// Tells every plugin that the end is near; returns when all are content.
+async fn leave(plugins: &[Arc<dyn Plugin>]) {
+    let mut leaving = JoinSet::new();
+    for plugin in plugins {
+        let plugin = Arc::clone(plugin);
+        leaving.spawn(async move { plugin.leave().await });
+    }
+    while leaving.join_next().await.is_some() {}
 }
 
 async fn stop_plugins(plugins: Vec<Arc<dyn Plugin>>, why: Stop) {

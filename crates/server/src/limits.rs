@@ -34,3 +34,17 @@ pub(crate) const FIRST_CERTIFICATE: Duration = Duration::from_secs(10);
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// Waiting connections that the kernel keeps for a listener.
 pub(crate) const BACKLOG: i32 = 1024;
+/// Open connections to HTTP endpoints; beyond it new ones are closed.
+pub(crate) const HTTP_CONNECTIONS_MAX: usize = 256;
+/// Waiting connections that the kernel keeps for an HTTP endpoint.
+pub(crate) const HTTP_BACKLOG: i32 = 128;
+/// The head of an HTTP request must be there within this time.
+pub(crate) const HTTP_HEADER: Duration = Duration::from_secs(10);
+/// Lines of an HTTP request's head.
+pub(crate) const HTTP_HEADERS_MAX: usize = 64;
+/// Octets of an HTTP request's head.
+pub(crate) const HTTP_HEADER_OCTETS_MAX: usize = 16 * 1024;
+/// An HTTP connection ends after this time, or with the answer that is under way then.
+pub(crate) const HTTP_CONNECTION: Duration = Duration::from_secs(120);
+/// That answer must be over within this time; CPU profiles take their time.
+pub(crate) const HTTP_RESPONSE: Duration = Duration::from_secs(330);

@@ -51,19 +51,22 @@ pub(crate) fn has_ipv6() -> bool {
 }
 
 fn explain(network: &'static str, address: SocketAddr, error: &io::Error) -> BindError {
-    // Go's words, without the number of the operating system's error.
-    let text = match error.kind() {
+    BindError {
+        network,
+        address,
+        text: reason(error),
+    }
+}
+
+/// Go's words, without the number of the operating system's error.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".to_owned(),
         io::ErrorKind::PermissionDenied => {
             "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)".to_owned()
         }
         io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
         _ => error.to_string(),
-    };
-    BindError {
-        network,
-        address,
-        text,
     }
 }
 
