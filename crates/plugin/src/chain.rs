@@ -91,19 +91,54 @@ impl Chain {
     }
 
     fn down(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
+        match ex.spans.is_some() {
+            true => self.down_recording(ex, from, floor),
+            false => self.walk::<false>(ex, from, floor),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn down_recording(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
+        self.walk::<true>(ex, from, floor)
+    }
+
+    /// The way down; `SPANS` when somebody wants to know which links there were.
+    #[inline(always)]
+    fn walk<const SPANS: bool>(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
         let internet = ex.query.question.class == Class::IN;
         let asked = if internet { u64::MAX } else { self.any_class };
         let mut left = asked & !self.response_only & self.below(from);
+        if SPANS {
+            left |= self.response_only & self.below(from);
+        }
         while left != 0 {
             let at = left.trailing_zeros() as u8;
             left &= left - 1;
             ex.cursor = at;
-            let flow = self.links[usize::from(at)].on_query(ex);
+            let link = &self.links[usize::from(at)];
+            if SPANS {
+                if let Some(spans) = &mut ex.spans {
+                    spans.enter(at, link.name());
+                }
+                if self.response_only >> at & 1 == 1 {
+                    continue;
+                }
+            }
+            let flow = link.on_query(ex);
             if flow == Flow::Pass {
+                if SPANS {
+                    done(ex, at);
+                }
                 continue;
             }
             if flow == Flow::Watch {
                 ex.watchers |= 1 << at;
+                // Links that only watch are where a recording begins; others need not look.
+                if !SPANS && ex.spans.is_some() {
+                    ex.watchers |= self.response_only & self.below(from) & ((1 << at) - 1);
+                    return self.down_recording(ex, at + 1, floor);
+                }
                 continue;
             }
             ex.watchers |= self.response_only & self.below(from) & ((1 << at) - 1);
@@ -138,6 +173,7 @@ impl Chain {
     /// Ends the way down at `at`.
     fn turn(&self, ex: &mut Exchange, at: u8, floor: u8, end: Flow) -> Progress {
         ex.answered_by.get_or_insert(at);
+        done(ex, at);
         match end {
             Flow::Drop => ex.dropped = true,
             Flow::Respond if ex.reply.is_started() => ex.dropped = false,
@@ -157,7 +193,11 @@ impl Chain {
             let at = ex.watchers.ilog2() as u8;
             ex.watchers &= !(1 << at);
             ex.cursor = at;
-            match self.links[usize::from(at)].on_response(ex) {
+            let flow = self.links[usize::from(at)].on_response(ex);
+            if flow != Flow::Wait {
+                done(ex, at);
+            }
+            match flow {
                 Flow::Wait => return Progress::Waits(at, Phase::Response),
                 Flow::Again if ex.rounds < Self::ROUNDS_MAX => return self.again(ex, at, floor),
                 Flow::Again => {
@@ -198,7 +238,10 @@ impl Chain {
             };
             let flow = self.links[usize::from(at)].wait(ex, next, phase).await;
             step = match (phase, flow) {
-                (Phase::Query, Flow::Pass) => self.down(ex, at + 1, floor),
+                (Phase::Query, Flow::Pass) => {
+                    done(ex, at);
+                    self.down(ex, at + 1, floor)
+                }
                 (Phase::Query, Flow::Watch) => {
                     ex.watchers |= 1 << at;
                     self.down(ex, at + 1, floor)
@@ -208,11 +251,20 @@ impl Chain {
                 }
                 (Phase::Response, end) => {
                     ex.dropped |= end == Flow::Drop;
+                    done(ex, at);
                     self.back(ex, floor)
                 }
                 (Phase::Query | Phase::Sent, end) => self.turn(ex, at, floor, end),
             };
         }
+    }
+}
+
+/// The link at `at` has no more to do with this query.
+#[inline]
+fn done(ex: &mut Exchange, at: u8) {
+    if let Some(spans) = &mut ex.spans {
+        spans.leave(at);
     }
 }
 

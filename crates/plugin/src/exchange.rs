@@ -7,7 +7,7 @@ use std::time::Instant;
 use corten_wire::{Query, Question, Rcode, Reply};
 
 use crate::metadata::Metadata;
-use crate::{Flow, Site};
+use crate::{Flow, Site, Spans};
 
 /// An error of any kind, for the *errors* plugin and the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -56,6 +56,8 @@ pub struct Exchange {
     pub zone: u16,
     pub(crate) metadata: Metadata,
     pub(crate) failure: Option<BoxError>,
+    /// Which plugins work on the query, if anybody wants to know.
+    pub(crate) spans: Option<Box<Spans>>,
     pub(crate) notes: Vec<(u8, Box<dyn Any + Send + Sync>)>,
     pub(crate) cursor: u8,
     pub(crate) watchers: u64,
@@ -80,6 +82,7 @@ impl Exchange {
             zone: 0,
             metadata: Metadata::default(),
             failure: None,
+            spans: None,
             notes: Vec::new(),
             cursor: 0,
             watchers: 0,
@@ -187,6 +190,9 @@ impl Exchange {
         self.failure = None;
         self.answered_by = None;
         self.dropped = false;
+        if let Some(spans) = &mut self.spans {
+            spans.leave_below(cursor);
+        }
     }
 
     /// Makes the exchange ready for the next query; keeps its memory. The query is left to the next
@@ -195,6 +201,7 @@ impl Exchange {
         self.reply.clear();
         self.metadata.clear();
         self.failure = None;
+        self.spans = None;
         self.notes.clear();
         self.dropped = false;
         (

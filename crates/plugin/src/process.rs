@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
 
+use crate::Spool;
+
 /// Services that live as long as the process, by type; certificates, for one, must not be lost in a
 /// reload.
 #[derive(Default)]
@@ -15,6 +17,7 @@ pub struct Process {
     reload: OnceLock<Weak<dyn Reload>>,
     debug: AtomicBool,
     build: OnceLock<Build>,
+    lines: OnceLock<Arc<Spool>>,
 }
 
 /// What the program was built from, for those who report it.
@@ -91,6 +94,17 @@ impl Process {
     /// Whether debug lines are logged: some block of the running configuration says so.
     pub fn debug(&self) -> bool {
         self.debug.load(Relaxed)
+    }
+
+    /// Where log lines go that are whole, level and final newline included; for those who write one
+    /// for each query. Nothing where another program's log is used: lines go through `tracing` then.
+    pub fn lines(&self) -> Option<&Arc<Spool>> {
+        self.lines.get()
+    }
+
+    /// For the program: sets where whole lines go. The first call counts.
+    pub fn set_lines(&self, lines: Arc<Spool>) {
+        let _ = self.lines.set(lines);
     }
 
     /// For the server: switches debug lines on or off.
