@@ -9,6 +9,7 @@
 mod chain;
 mod directive;
 mod exchange;
+mod listener;
 mod metadata;
 mod observe;
 mod plugin;
@@ -26,6 +27,9 @@ pub use corten_metrics as metrics;
 pub use corten_wire as wire;
 pub use directive::{Directive, checked};
 pub use exchange::{BoxError, Exchange, Transport};
+pub use listener::{
+    HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
+};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop};

@@ -11,7 +11,7 @@ use corten_corefile::{
 };
 use corten_wire::Name;
 
-use crate::{Fallthrough, MetadataCollector, Plugin, Process, Running, TlsIdentity, View, Zones};
+use crate::{Fallthrough, ListenerOptions, MetadataCollector, Plugin, Process, Running, TlsIdentity, View, Zones};
 
 /// One server block: what its keys say.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct ServerOptions {
     pub metadata: Option<Arc<dyn MetadataCollector>>,
     /// Which queries the block wants; nothing for all.
     pub view: Option<Arc<dyn View>>,
+    /// The block's sockets and connections.
+    pub listener: ListenerOptions,
 }
 
 /// What a directive's setup function works with.

@@ -12,6 +12,7 @@ use corten_wire::{Class, Name, RecordType};
 use tokio::sync::oneshot;
 
 use crate::panics::Policy;
+use crate::tuning::Tuning;
 
 /// Where a generation listens: one entry per transport, address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +61,7 @@ pub(crate) struct Table {
     pub(crate) any_class: bool,
     pub(crate) panics: Policy,
     pub(crate) tls: Vec<Arc<dyn TlsIdentity>>,
+    pub(crate) tuning: Tuning,
 }
 
 /// What a zone of a listener is served by.
@@ -96,6 +98,7 @@ impl Table {
             any_class: false,
             panics: Policy::default(),
             tls: Vec::new(),
+            tuning: Tuning::default(),
         }
     }
 
