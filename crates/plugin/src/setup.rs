@@ -11,7 +11,10 @@ use corten_corefile::{
 };
 use corten_wire::Name;
 
-use crate::{Fallthrough, ListenerOptions, MetadataCollector, Plugin, Process, Running, TlsIdentity, View, Zones};
+use crate::{
+    Fallthrough, ListenerOptions, MetadataCollector, Plugin, Process, Running, TlsIdentity, View,
+    Zones,
+};
 
 /// One server block: what its keys say.
 #[derive(Clone, Debug)]

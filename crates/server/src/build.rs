@@ -297,9 +297,7 @@ impl Tables {
             if self.shown.insert(line.clone()) {
                 // CoreDNS shows a line for each socket that was asked for.
                 let times = table.tuning.sockets.unwrap_or(1);
-                generation
-                    .banner
-                    .extend(std::iter::repeat_n(line, times));
+                generation.banner.extend(std::iter::repeat_n(line, times));
             }
             table
                 .tuning

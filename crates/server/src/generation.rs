@@ -140,6 +140,14 @@ impl Table {
         own.filter(|served| served.takes(ex))
     }
 
+    /// Makes the counters of dropped load visible before there is any.
+    pub(crate) fn show_counters(&self) {
+        if let Some(overload) = &self.tuning.overload {
+            overload.queries_dropped(self.site, 0);
+            overload.responses_dropped(self.site, 0);
+        }
+    }
+
     /// Whether queries of this class reach plugins.
     pub(crate) fn serves(&self, class: Class) -> bool {
         class == Class::IN || self.any_class

@@ -121,9 +121,7 @@ pub(crate) async fn introduce(
 }
 
 fn used(header: &Header, policy: HeaderPolicy) -> Option<(SocketAddr, SocketAddr)> {
-    let addresses = header
-        .addresses
-        .filter(|_| policy == HeaderPolicy::Use)?;
+    let addresses = header.addresses.filter(|_| policy == HeaderPolicy::Use)?;
     Some((addresses.source, addresses.destination))
 }
 
@@ -201,16 +199,24 @@ impl Sessions {
             let Some((oldest, used)) = self.uses.pop_front() else {
                 break;
             };
-            if self.clients.get(&oldest).is_some_and(|session| session.used == used) {
+            if self
+                .clients
+                .get(&oldest)
+                .is_some_and(|session| session.used == used)
+            {
                 self.clients.remove(&oldest);
             }
         }
         // Seldom, so that its cost for one datagram is small: uses that no longer count are dropped.
         if self.uses.len() > 2 * tracking.sessions_max + 64 {
             let clients = &mut self.clients;
-            clients.retain(|_, session| now.saturating_duration_since(session.seen) <= tracking.ttl);
-            self.uses
-                .retain(|(peer, used)| clients.get(peer).is_some_and(|session| session.used == *used));
+            clients
+                .retain(|_, session| now.saturating_duration_since(session.seen) <= tracking.ttl);
+            self.uses.retain(|(peer, used)| {
+                clients
+                    .get(peer)
+                    .is_some_and(|session| session.used == *used)
+            });
         }
     }
 }
@@ -265,7 +271,13 @@ mod tests {
             ),
         ] {
             let mut sessions = Sessions::default();
-            let found = unwrap(&proxy(policy, None), &mut sessions, peer, octets, Instant::now());
+            let found = unwrap(
+                &proxy(policy, None),
+                &mut sessions,
+                peer,
+                octets,
+                Instant::now(),
+            );
             let found = found.map(|found| (found.client, found.octets));
             assert_eq!(found, expected, "{policy:?} {octets:?}");
             assert!(sessions.clients.is_empty(), "not asked for");
@@ -324,10 +336,22 @@ mod tests {
             (HeaderPolicy::Use, &v1, Ok((client, 3))),
             (HeaderPolicy::Use, &Vec::new(), Ok((None, 3))),
             (HeaderPolicy::Ignore, &v1, Ok((None, 3))),
-            (HeaderPolicy::Reject, &v1, Err(io::ErrorKind::PermissionDenied)),
+            (
+                HeaderPolicy::Reject,
+                &v1,
+                Err(io::ErrorKind::PermissionDenied),
+            ),
             (HeaderPolicy::Reject, &Vec::new(), Ok((None, 3))),
-            (HeaderPolicy::Use, &b"PROXY x\r\n".to_vec(), Err(io::ErrorKind::InvalidData)),
-            (HeaderPolicy::Use, &v1[..9].to_vec(), Err(io::ErrorKind::UnexpectedEof)),
+            (
+                HeaderPolicy::Use,
+                &b"PROXY x\r\n".to_vec(),
+                Err(io::ErrorKind::InvalidData),
+            ),
+            (
+                HeaderPolicy::Use,
+                &v1[..9].to_vec(),
+                Err(io::ErrorKind::UnexpectedEof),
+            ),
         ] {
             // What follows must not make the cut one a bad one.
             let tail: &[u8] = if head.len() == 9 { b"" } else { b"\0\x11x" };

@@ -14,9 +14,7 @@ use tokio::net::UdpSocket;
 use crate::answer::{Journey, Outcome, answer, finish_afterwards, finish_waiting};
 use crate::batch::{Batch, backlog, source_control};
 use crate::generation::{Generation, Listener, Table};
-use crate::limits::{
-    BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, WAITING_MAX,
-};
+use crate::limits::{BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
 use crate::proxied::{Sessions, unwrap};
 use crate::worker::Current;
 
@@ -66,6 +64,7 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
         sessions: Sessions::default(),
         shedding: false,
     };
+    worker.table.show_counters();
     loop {
         let socket = Arc::clone(&worker.socket);
         tokio::select! {
@@ -74,7 +73,10 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
             changed = current.changed() => {
                 let generation = Arc::clone(&current.borrow_and_update());
                 match generation.tables.get(&listener).map(Arc::clone).filter(|_| changed.is_ok()) {
-                    Some(table) => (worker.table, worker.generation) = (table, generation),
+                    Some(table) => {
+                        table.show_counters();
+                        (worker.table, worker.generation) = (table, generation);
+                    }
                     None => break,
                 }
             }
@@ -166,13 +168,7 @@ impl Worker {
             transport: Transport::Udp,
             received,
         };
-        let outcome = answer(
-            &mut self.ex,
-            &self.table,
-            octets,
-            journey,
-            &mut out,
-        );
+        let outcome = answer(&mut self.ex, &self.table, octets, journey, &mut out);
         match outcome {
             Outcome::Reply(None) => (),
             Outcome::Reply(Some(chain)) => self

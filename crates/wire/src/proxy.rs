@@ -208,9 +208,12 @@ mod tests {
 
     fn found(octets: &[u8]) -> Option<(String, bool)> {
         match read(octets) {
-            Ok(Start::Header(header)) => header
-                .addresses
-                .map(|found| (format!("{} {}", found.source, found.destination), found.datagram)),
+            Ok(Start::Header(header)) => header.addresses.map(|found| {
+                (
+                    format!("{} {}", found.source, found.destination),
+                    found.datagram,
+                )
+            }),
             other => panic!("{other:?}"),
         }
     }
@@ -219,7 +222,14 @@ mod tests {
 
     #[test]
     fn headers_tell_the_client() {
-        let six = [&[0u8; 10][..], &[0xff, 0xff, 203, 0, 113, 7], &[0; 15], &[1], &[0x14, 0xe9, 0, 53]].concat();
+        let six = [
+            &[0u8; 10][..],
+            &[0xff, 0xff, 203, 0, 113, 7],
+            &[0; 15],
+            &[1],
+            &[0x14, 0xe9, 0, 53],
+        ]
+        .concat();
         let extended = [FOUR, &[4, 0, 1, 0]].concat();
         let four = Some(("203.0.113.7:5353 192.0.2.1:53".to_owned(), false));
         let line = |text: &str| found(text.as_bytes());
@@ -231,7 +241,10 @@ mod tests {
             Some(("203.0.113.7:5353 [::1]:53".to_owned(), true)),
             "mapped addresses are IPv4"
         );
-        assert_eq!(line("PROXY TCP4 203.0.113.7 192.0.2.1 5353 53\r\nabc"), four);
+        assert_eq!(
+            line("PROXY TCP4 203.0.113.7 192.0.2.1 5353 53\r\nabc"),
+            four
+        );
         assert_eq!(
             line("PROXY TCP6 2001:db8::7 ::1 5353 53\r\n").unwrap().0,
             "[2001:db8::7]:5353 [::1]:53"
