@@ -15,7 +15,9 @@ use crate::proxied;
 use crate::server::{Folder, Process, free_port};
 
 /// How long anybody else may wait for an answer meanwhile.
-const MEANWHILE: Duration = Duration::from_secs(3);
+const MEANWHILE: Duration = Duration::from_secs(5);
+/// When the server is rid of clients at the latest, on a machine that is busy with other things.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(60);
 /// Octets that a server of these tests may grow by.
 const GROWTH_MAX: u64 = 64 << 20;
 
@@ -107,7 +109,7 @@ fn dripping_clients_are_closed() -> Result<(), Failed> {
     for client in &mut clients {
         assert!(is_closed(client), "no answer, and an end");
     }
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < GIVEN_UP_WITHIN);
     served.has_not_grown();
     Ok(())
 }
@@ -152,7 +154,7 @@ fn clients_that_take_no_replies_are_given_up() -> Result<(), Failed> {
     let queries = framed("deaf.example").repeat(1000);
     let started = Instant::now();
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..20)
+        let clients: Vec<_> = (0..5)
             .map(|_| {
                 let mut client = served.connect();
                 let queries = &queries;
@@ -161,7 +163,7 @@ fn clients_that_take_no_replies_are_given_up() -> Result<(), Failed> {
                         .set_write_timeout(Some(Duration::from_secs(20)))
                         .unwrap();
                     // Ends when the connection does; without an end the test fails below.
-                    while started.elapsed() < Duration::from_secs(15) {
+                    while started.elapsed() < GIVEN_UP_WITHIN {
                         if client.write_all(queries).is_err() {
                             return;
                         }
@@ -175,10 +177,7 @@ fn clients_that_take_no_replies_are_given_up() -> Result<(), Failed> {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
-    assert!(
-        started.elapsed() < Duration::from_secs(15),
-        "they are given up"
-    );
+    assert!(started.elapsed() < GIVEN_UP_WITHIN, "they are given up");
     Ok(())
 }
 
@@ -204,6 +203,26 @@ fn ten_thousand_pipelined_queries_are_answered() -> Result<(), Failed> {
     Ok(())
 }
 
+/// A client that has said all it wants, or all it may, gets its replies however late they are.
+fn late_replies_arrive_on_connections_that_end() -> Result<(), Failed> {
+    let timeouts = " timeouts {\n  read 1s\n  idle 1s\n  maxtcpqueries 2\n }\n";
+    let late = " erratic {\n  drop 0\n  delay 1 2500ms\n }";
+    let served = Served::new(&format!("{timeouts}{late}"));
+    let mut half_closed = served.connect();
+    half_closed.write_all(&framed("late.example"))?;
+    half_closed.shutdown(std::net::Shutdown::Write)?;
+    let mut exhausted = served.connect();
+    exhausted.write_all(&framed("late.example").repeat(3))?;
+    client::read_message(&mut half_closed)?;
+    for _ in 0..2 {
+        client::read_message(&mut exhausted)?;
+    }
+    for mut stream in [half_closed, exhausted] {
+        assert!(is_closed(&mut stream), "and no other reply");
+    }
+    Ok(())
+}
+
 /// TLS clients that say nothing, or stop in the middle of the handshake.
 fn half_open_handshakes_are_closed() -> Result<(), Failed> {
     let directives = " tls cert.pem key.pem\n timeouts {\n  read 1s\n }\n whoami";
@@ -225,7 +244,7 @@ fn half_open_handshakes_are_closed() -> Result<(), Failed> {
         let _ = client.read_to_end(&mut rest);
         assert!(rest.len() < 16, "{rest:?}");
     }
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < GIVEN_UP_WITHIN);
     served.has_not_grown();
     Ok(())
 }
@@ -294,7 +313,8 @@ fn tls_begins_behind_the_proxy_header() -> Result<(), Failed> {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn() -> Result<(), Failed>); 7] = [
+    type Test = fn() -> Result<(), Failed>;
+    let tests: [(&str, Test); 8] = [
         ("dripping_clients_are_closed", dripping_clients_are_closed),
         ("connections_are_bounded", connections_are_bounded),
         (
@@ -304,6 +324,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         (
             "ten_thousand_pipelined_queries_are_answered",
             ten_thousand_pipelined_queries_are_answered,
+        ),
+        (
+            "late_replies_arrive_on_connections_that_end",
+            late_replies_arrive_on_connections_that_end,
         ),
         (
             "half_open_handshakes_are_closed",

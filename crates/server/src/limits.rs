@@ -20,6 +20,10 @@ pub(crate) const WAITING_MAX: usize = 16_384;
 pub(crate) const CONNECTIONS_MAX: usize = 8192;
 /// Queries of one connection that wait at the same time; reading stops until some are answered.
 pub(crate) const PIPELINE_MAX: usize = 128;
+/// Queries of one connection that are answered in one go at most, and how many of them make a turn
+/// after which everybody else is served.
+pub(crate) const TURN_QUERIES_MAX: u64 = 128;
+pub(crate) const TURN_QUERIES: u64 = 16;
 /// Octets that one read from a connection takes at most.
 pub(crate) const READ_OCTETS: usize = 4 * 1024;
 /// Octets of replies collected before they are written.

@@ -11,6 +11,7 @@ use corten_wire::MESSAGE_OCTETS_MAX;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -206,10 +207,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Ok(());
             };
             self.limits = table.tuning.streams;
-            while self.answer_some(table, &generation, &sender) {
+            loop {
+                let before = self.queries;
+                let more = self.answer_some(table, &generation, &sender);
                 self.flush().await?;
+                if self.queries - before >= limits::TURN_QUERIES {
+                    // Connections that never pause take turns with everybody else.
+                    yield_now().await;
+                }
+                if !more {
+                    break;
+                }
             }
-            self.flush().await?;
             let exhausted = self.queries >= self.limits.queries_max;
             if self.waiting == 0 {
                 if exhausted {
@@ -263,17 +272,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Answers the whole messages of the input, as long as not too many wait; returns whether the
-    /// replies must be written before there is room for more.
+    /// Answers whole messages of the input, as long as not too many wait; returns whether there may
+    /// be more when the replies are written and others have had their turn.
     fn answer_some(
         &mut self,
         table: &Arc<Table>,
         generation: &Arc<Generation>,
         sender: &mpsc::Sender<Vec<u8>>,
     ) -> bool {
-        let mut received = None;
+        let (mut received, before) = (None, self.queries);
         while self.waiting < limits::PIPELINE_MAX && self.queries < self.limits.queries_max {
-            if self.output.len() >= limits::WRITE_OCTETS {
+            let turn_over = self.queries - before >= limits::TURN_QUERIES_MAX;
+            if turn_over || self.output.len() >= limits::WRITE_OCTETS {
                 return true;
             }
             let Some((length, rest)) = self
