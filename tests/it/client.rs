@@ -131,6 +131,9 @@ pub(crate) fn send(
     port: u16,
     folder: &Path,
 ) -> Result<Message, NoAnswer> {
+    if opts.contains_key("proxy") {
+        return crate::proxied::send(query, opts, port);
+    }
     let host = opts.get("to").map_or("127.0.0.1", String::as_str);
     let address = SocketAddr::new(host.parse().unwrap(), port);
     let timeout = Duration::from_secs_f64(

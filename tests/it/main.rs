@@ -9,6 +9,9 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`life`] | reloads and stops under load |
+//! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
+//! | [`sockets`] | how many sockets there are, and too much load for them |
+//! | [`transports`] | clients that mean no good |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
 //! | [`architecture`] | rules about who depends on whom |
@@ -27,9 +30,13 @@ mod http;
 mod life;
 mod message;
 mod panics;
+mod parallel;
+mod proxied;
 mod readme;
 mod run;
 mod server;
+mod sockets;
+mod transports;
 mod upstream;
 
 use libtest_mimic::Arguments;
@@ -44,5 +51,7 @@ fn main() {
     trials.extend(readme::trials());
     trials.extend(message::trials());
     trials.extend(http::trials());
+    trials.extend(transports::trials());
+    trials.extend(sockets::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

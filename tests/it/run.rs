@@ -160,6 +160,7 @@ impl<'c> Run<'c> {
         Ok(match *kind {
             "query" => self.query(words),
             "repeat" => self.repeat(words),
+            "parallel" => crate::parallel::step(words, |words| self.query(words)),
             "raw" => self.raw(words),
             "stream" => self.stream(words),
             "log" => self.log(words, expected),

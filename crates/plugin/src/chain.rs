@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use corten_wire::{Class, Question, Rcode};
+use tokio::time::timeout_at;
 
 use crate::{Exchange, Flow, Interest, Phase, Plugin};
 
@@ -76,6 +77,8 @@ impl Chain {
 
     /// Runs what plugins asked for with [`Exchange::after_send`].
     pub async fn afterwards(self: &Arc<Self>, ex: &mut Exchange) {
+        // The client has its answer.
+        ex.deadline = None;
         while ex.afterwards != 0 {
             let at = ex.afterwards.trailing_zeros() as u8;
             ex.afterwards &= ex.afterwards - 1;
@@ -225,6 +228,23 @@ impl Chain {
         self.down(ex, at + 1, floor)
     }
 
+    /// Gives up a link that waited too long. Links above it get the failure as they would any other.
+    fn expire(&self, ex: &mut Exchange, at: u8, phase: Phase, floor: u8) -> Progress {
+        ex.cursor = at;
+        if phase == Phase::Query {
+            ex.forget_below(at);
+        }
+        let name = self.links[usize::from(at)].name();
+        let flow = ex.fail(
+            Rcode::SERVFAIL,
+            format!("plugin/{name}: context deadline exceeded"),
+        );
+        match phase {
+            Phase::Query => self.turn(ex, at, floor, flow),
+            Phase::Response | Phase::Sent => self.back(ex, floor),
+        }
+    }
+
     async fn settle(self: &Arc<Self>, ex: &mut Exchange, floor: u8, mut step: Progress) -> Flow {
         loop {
             let (at, phase) = match step {
@@ -236,7 +256,21 @@ impl Chain {
                 chain: self,
                 at: at + 1,
             };
-            let flow = self.links[usize::from(at)].wait(ex, next, phase).await;
+            let link = &self.links[usize::from(at)];
+            let flow = match ex.deadline {
+                None => link.wait(ex, next, phase).await,
+                Some(deadline) => {
+                    // Whoever is given up cannot put a changed question back.
+                    let question = ex.query.question.clone();
+                    let wait = link.wait(ex, next, phase);
+                    let Ok(flow) = timeout_at(deadline.into(), wait).await else {
+                        ex.query.question = question;
+                        step = self.expire(ex, at, phase, floor);
+                        continue;
+                    };
+                    flow
+                }
+            };
             step = match (phase, flow) {
                 (Phase::Query, Flow::Pass) => {
                     done(ex, at);
@@ -322,13 +356,17 @@ pub struct Detached {
 
 impl Detached {
     /// Asks a question in the name of `like`'s client.
+    ///
+    /// No client waits for this: `like`'s deadline does not hold.
     pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
-        Next {
+        let mut ex = Exchange::another(question, like);
+        ex.deadline = None;
+        let next = Next {
             chain: &self.chain,
             at: self.at,
-        }
-        .ask(question, like)
-        .await
+        };
+        let _ = next.run(&mut ex).await;
+        ex
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Exchange {
     pub site: Site,
     /// Which of [`crate::Block::zones`] the query was routed by.
     pub zone: u16,
+    /// When the client is answered at the latest; whoever waits beyond it is given up, and the
+    /// client gets SERVFAIL. Set by a link on the way down.
+    pub deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
     pub(crate) failure: Option<BoxError>,
     /// Which plugins work on the query, if anybody wants to know.
@@ -80,6 +83,7 @@ impl Exchange {
             received: Instant::now(),
             site: Site::new("", ""),
             zone: 0,
+            deadline: None,
             metadata: Metadata::default(),
             failure: None,
             spans: None,
@@ -103,6 +107,7 @@ impl Exchange {
             received: like.received,
             site: like.site,
             zone: like.zone,
+            deadline: like.deadline,
             metadata: like.metadata.clone(),
             ..Self::new()
         }
@@ -204,6 +209,7 @@ impl Exchange {
         self.spans = None;
         self.notes.clear();
         self.dropped = false;
+        self.deadline = None;
         (
             self.cursor,
             self.watchers,

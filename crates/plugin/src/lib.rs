@@ -11,6 +11,7 @@ mod directive;
 pub mod endpoint;
 mod exchange;
 mod format;
+mod listener;
 mod metadata;
 mod observe;
 mod plugin;
@@ -34,6 +35,9 @@ pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
 pub use http;
 pub use format::{Format, Told};
+pub use listener::{
+    HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
+};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop};

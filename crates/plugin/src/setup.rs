@@ -12,8 +12,8 @@ use corten_corefile::{
 use corten_wire::Name;
 
 use crate::{
-    Announcement, Fallthrough, MetadataCollector, Plugin, Process, Refusals, Roster, Running,
-    TlsIdentity, View, Zones,
+    Announcement, Fallthrough, ListenerOptions, MetadataCollector, Plugin, Process, Refusals, Roster,
+    Running, TlsIdentity, View, Zones,
 };
 
 /// One server block: what its keys say.
@@ -46,6 +46,8 @@ pub struct ServerOptions {
     pub view: Option<Arc<dyn View>>,
     /// Who is told of queries that no chain answers.
     pub refusals: Option<Arc<dyn Refusals>>,
+    /// The block's sockets and connections.
+    pub listener: ListenerOptions,
 }
 
 /// What a directive's setup function works with.

@@ -1,4 +1,5 @@
 //! The invariants of the chain (docs/architecture.md, "Invariants of the chain").
+mod deadline;
 mod links;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

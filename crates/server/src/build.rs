@@ -1,5 +1,5 @@
 //! A Corefile becomes a generation: set-up, checks between blocks, chains, tables.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::generation::{BuiltBlock, Generation, Listener, Served, Table};
 use crate::http;
 use crate::listen::has_ipv6;
 use crate::panics::Policy;
+use crate::tuning::Tuning;
 
 /// A configuration that cannot be served; the text is complete.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +68,7 @@ pub(crate) fn build(
     let mut tables = Tables {
         made: HashMap::new(),
         places: HashMap::new(),
+        shown: HashSet::new(),
         dns_port,
     };
     let mut rosters = Vec::new();
@@ -95,7 +97,6 @@ pub(crate) fn build(
         generation.tables.insert(listener, Arc::new(table));
     }
     generation.banner.sort();
-    generation.banner.dedup();
     generation.blocks = drafts
         .into_iter()
         .map(|draft| BuiltBlock {
@@ -245,6 +246,8 @@ struct Tables {
     made: HashMap<Listener, Table>,
     /// Every definition by transport, zone and port.
     places: HashMap<(Transport, String, u16), Vec<Defined>>,
+    /// Lines of the banner that are there already.
+    shown: HashSet<String>,
     dns_port: u16,
 }
 
@@ -305,9 +308,7 @@ impl Tables {
             } else {
                 String::new()
             };
-            generation
-                .banner
-                .push(format!("{scheme}{name}:{port}{shown}"));
+            let line = format!("{scheme}{name}:{port}{shown}");
             let listener = Listener {
                 transport: key.transport,
                 address,
@@ -317,8 +318,19 @@ impl Tables {
                     Some(_) => address.to_string(),
                     None => format!(":{port}"),
                 };
-                Table::new(format!("{}://{shown}", key.transport.scheme()))
+                let mut table = Table::new(format!("{}://{shown}", key.transport.scheme()));
+                table.tuning = Tuning::first(&draft.options.listener);
+                table
             });
+            if self.shown.insert(line.clone()) {
+                // CoreDNS shows a line for each socket that was asked for.
+                let times = table.tuning.sockets.unwrap_or(1);
+                generation.banner.extend(std::iter::repeat_n(line, times));
+            }
+            table
+                .tuning
+                .add(&draft.options.listener)
+                .map_err(|text| at(key, text))?;
             let view = &draft.options.view;
             let site = Site::new(&table.name, view.as_ref().map_or("", |view| view.name()));
             sites.push(site);

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::http::Hosts;
 use crate::panics::Policy;
+use crate::tuning::Tuning;
 
 /// Where a generation listens: one entry per transport, address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +69,7 @@ pub(crate) struct Table {
     pub(crate) tls: Vec<Arc<dyn TlsIdentity>>,
     /// Who is told of queries that no chain answers.
     pub(crate) refusals: Option<Arc<dyn Refusals>>,
+    pub(crate) tuning: Tuning,
 }
 
 /// What a zone of a listener is served by.
@@ -105,6 +107,7 @@ impl Table {
             panics: Policy::default(),
             tls: Vec::new(),
             refusals: None,
+            tuning: Tuning::default(),
         }
     }
 
@@ -144,6 +147,14 @@ impl Table {
         }
         // Asked again, because others have been asked since.
         own.filter(|served| served.takes(ex))
+    }
+
+    /// Makes the counters of dropped load visible before there is any.
+    pub(crate) fn show_counters(&self) {
+        if let Some(overload) = &self.tuning.overload {
+            overload.queries_dropped(self.site, 0);
+            overload.responses_dropped(self.site, 0);
+        }
     }
 
     /// Whether queries of this class reach plugins.

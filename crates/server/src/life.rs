@@ -3,6 +3,7 @@
 //! A new configuration is read, built and bound completely before the running one is touched; then
 //! one pointer is exchanged. Sockets that both have stay open. The old generation ends when its
 //! last exchange is over.
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,9 +72,14 @@ pub struct Server {
     state: Mutex<State>,
 }
 
+/// Sockets of each worker by listener.
+type Open = HashMap<Listener, usize>;
+
 /// What only one reload at a time may touch.
 struct State {
     workers: Option<Workers>,
+    /// Sockets of each worker on the listeners that are open.
+    open: Open,
     /// Ends with the current generation.
     ended: oneshot::Receiver<()>,
 }
@@ -95,7 +101,7 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let sockets = open_new(&generation, None, workers.count())?;
+        let (sockets, open) = open_new(&generation, &Open::new(), workers.count())?;
         let hosts = http::open_new(&generation, None).map_err(StartError)?;
         let server = Arc::new(Self {
             settings,
@@ -103,6 +109,7 @@ impl Server {
             current: watch::channel(Arc::clone(&generation)).0,
             state: Mutex::new(State {
                 workers: None,
+                open,
                 ended,
             }),
         });
@@ -147,7 +154,7 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let sockets = open_new(&generation, Some(&before), workers.count())?;
+        let (sockets, open) = open_new(&generation, &state.open, workers.count())?;
         let hosts = http::open_new(&generation, Some(&before)).map_err(StartError)?;
         start_plugins(&generation, &self.process).await?;
         for warning in &generation.warnings {
@@ -160,6 +167,7 @@ impl Server {
             workers.serve(sockets, &current);
         }
         http::serve(hosts, &current);
+        state.open = open;
         let ended = std::mem::replace(&mut state.ended, ended);
         let plugins = plugins_of(&before);
         drop(before);
@@ -280,19 +288,25 @@ fn alive(mut generation: Generation) -> (oneshot::Receiver<()>, Arc<Generation>)
     (ended, Arc::new(generation))
 }
 
-/// Opens the sockets that the running generation does not have; all or none.
+/// Opens the sockets that are not there yet, all or none; and tells which there are then. Those
+/// that are there stay as long as their listener: closing one would lose what it has queued.
 fn open_new(
     generation: &Generation,
-    before: Option<&Generation>,
+    before: &Open,
     workers: usize,
-) -> Result<Vec<Vec<Sockets>>, StartError> {
-    let mut listeners: Vec<Listener> = generation.tables.keys().copied().collect();
-    listeners.retain(|listener| before.is_none_or(|before| !before.tables.contains_key(listener)));
-    listeners.sort();
-    listeners
-        .into_iter()
-        .map(|listener| open(listener, workers).map_err(start_error))
-        .collect()
+) -> Result<(Vec<Vec<Sockets>>, Open), StartError> {
+    let mut listeners: Vec<_> = generation.tables.iter().collect();
+    listeners.sort_by_key(|(listener, _)| **listener);
+    let (mut opened, mut all) = (Vec::new(), Open::new());
+    for (&listener, table) in listeners {
+        let there = before.get(&listener).copied().unwrap_or(0);
+        let wanted = table.tuning.sockets_per_worker(workers).max(there);
+        if wanted > there {
+            opened.push(open(listener, (wanted - there) * workers).map_err(start_error)?);
+        }
+        all.insert(listener, wanted);
+    }
+    Ok((opened, all))
 }
 
 /// Starts the plugins in list order; when one fails, those before it are stopped again.

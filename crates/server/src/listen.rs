@@ -25,11 +25,12 @@ pub(crate) struct BindError {
     text: String,
 }
 
-/// Opens one listener for `workers` workers: each gets sockets of its own on the same address
-/// (SO_REUSEPORT), so that the kernel spreads the load and no worker waits for another.
-pub(crate) fn open(listener: Listener, workers: usize) -> Result<Vec<Sockets>, BindError> {
+/// Opens `count` sockets of one listener, a multiple of the number of workers: each worker gets
+/// sockets of its own on the same address (SO_REUSEPORT), so that the kernel spreads the load and
+/// no worker waits for another.
+pub(crate) fn open(listener: Listener, count: usize) -> Result<Vec<Sockets>, BindError> {
     let datagrams = listener.transport == Transport::Dns;
-    (0..workers)
+    (0..count)
         .map(|_| {
             let tcp =
                 tcp(listener.address).map_err(|error| explain("tcp", listener.address, &error))?;

@@ -12,9 +12,10 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::answer::{Journey, Outcome, answer, finish_afterwards, finish_waiting};
-use crate::batch::{Batch, source_control};
+use crate::batch::{Batch, backlog, source_control};
 use crate::generation::{Generation, Listener, Table};
-use crate::limits::{BATCH_MESSAGES, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
+use crate::limits::{BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
+use crate::proxied::{Sessions, unwrap};
 use crate::worker::Current;
 
 thread_local!(static WAITING: Cell<usize> = const { Cell::new(0) });
@@ -60,7 +61,10 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
         ex: Box::default(),
         batch: Batch::new(BATCH_MESSAGES, UDP_QUERY_OCTETS_MAX),
         behind: Vec::new(),
+        sessions: Sessions::default(),
+        shedding: false,
     };
+    worker.table.show_counters();
     loop {
         let socket = Arc::clone(&worker.socket);
         tokio::select! {
@@ -69,7 +73,10 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
             changed = current.changed() => {
                 let generation = Arc::clone(&current.borrow_and_update());
                 match generation.tables.get(&listener).map(Arc::clone).filter(|_| changed.is_ok()) {
-                    Some(table) => (worker.table, worker.generation) = (table, generation),
+                    Some(table) => {
+                        table.show_counters();
+                        (worker.table, worker.generation) = (table, generation);
+                    }
                     None => break,
                 }
             }
@@ -99,17 +106,44 @@ struct Worker {
     batch: Batch,
     /// Exchanges of which a plugin wants to go on when the replies are sent.
     behind: Vec<(Box<Exchange>, Arc<Chain>)>,
+    /// Whom proxies speak for.
+    sessions: Sessions,
+    /// Whether the oldest queries are being dropped.
+    shedding: bool,
 }
 
 impl Worker {
     /// Receives a batch and answers what needs no waiting.
     fn receive(&mut self, socket: i32) -> io::Result<()> {
         let count = self.batch.receive(socket)?;
+        if self.sheds(socket, count) {
+            return Ok(());
+        }
         let received = Instant::now();
         for index in 0..count {
             self.take(index, received);
         }
         Ok(())
+    }
+
+    /// Drops the batch when so many queries stand behind it that its clients are about to give up:
+    /// the newest are the ones whose answers still count.
+    fn sheds(&mut self, socket: i32, count: usize) -> bool {
+        let Some(overload) = &self.table.tuning.overload else {
+            return false;
+        };
+        let full = match backlog(socket) {
+            // What is not a whole batch leaves an empty queue.
+            Some((used, limit)) if count == BATCH_MESSAGES && limit > 0 => {
+                used as f32 / limit as f32
+            }
+            _ => 0.0,
+        };
+        self.shedding = full > if self.shedding { SHED_UNTIL } else { SHED_FROM };
+        if self.shedding {
+            overload.queries_dropped(self.table.site, count as u64);
+        }
+        self.shedding
     }
 
     fn take(&mut self, index: usize, received: Instant) {
@@ -120,19 +154,21 @@ impl Worker {
         let local = datagram
             .to
             .map_or(self.local, |to| SocketAddr::new(to, self.local.port()));
+        let (mut client, mut octets) = (datagram.from, datagram.octets);
+        if let Some(proxy) = &self.table.tuning.proxy {
+            let Some(found) = unwrap(proxy, &mut self.sessions, client, octets, received) else {
+                self.batch.take_back();
+                return self.batch.put_back(index, out);
+            };
+            (client, octets) = (found.client, found.octets);
+        }
         let journey = Journey {
-            client: datagram.from,
+            client,
             local,
             transport: Transport::Udp,
             received,
         };
-        let outcome = answer(
-            &mut self.ex,
-            &self.table,
-            datagram.octets,
-            journey,
-            &mut out,
-        );
+        let outcome = answer(&mut self.ex, &self.table, octets, journey, &mut out);
         match outcome {
             Outcome::Reply(None) => (),
             Outcome::Reply(Some(chain)) => self
@@ -140,11 +176,16 @@ impl Worker {
                 .push((std::mem::take(&mut self.ex), Arc::clone(chain))),
             Outcome::Nothing => self.batch.take_back(),
             Outcome::Waits(waiting) => {
-                let source = datagram.to;
+                let (peer, source) = (datagram.from, datagram.to);
                 let (chain, at, phase) = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
                 self.batch.take_back();
                 // Memory answers go on when too many wait; the newest waiter is the one to lose.
-                let Some(place) = Place::take() else { return };
+                let Some(place) = Place::take() else {
+                    if let Some(overload) = &self.table.tuning.overload {
+                        overload.queries_dropped(self.ex.site, 1);
+                    }
+                    return;
+                };
                 let (socket, table) = (Arc::clone(&self.socket), Arc::clone(&self.table));
                 let generation = Arc::clone(&self.generation);
                 let mut ex = std::mem::take(&mut self.ex);
@@ -152,7 +193,10 @@ impl Worker {
                     let (_place, _generation) = (place, generation);
                     let mut out = Vec::with_capacity(512);
                     if finish_waiting(&mut ex, &table, &chain, at, phase, &mut out).await {
-                        send_one(&socket, &out, ex.client, source);
+                        let sent = send_one(&socket, &out, peer, source);
+                        if let (Err(_), Some(overload)) = (sent, &table.tuning.overload) {
+                            overload.responses_dropped(ex.site, 1);
+                        }
                     }
                     if ex.has_afterwards() {
                         finish_afterwards(&mut ex, &table, &chain).await;
@@ -181,7 +225,12 @@ impl Worker {
                     }
                 }
                 // One reply that cannot be sent, such as to port 0, does not hold up the others.
-                Err(_) => sent += 1,
+                Err(_) => {
+                    sent += 1;
+                    if let Some(overload) = &self.table.tuning.overload {
+                        overload.responses_dropped(self.table.site, 1);
+                    }
+                }
             }
         }
         self.batch.sent();
@@ -197,15 +246,19 @@ impl Worker {
 }
 
 /// Sends the reply of an exchange that waited; from the address that was asked, where the socket
-/// has several.
-fn send_one(socket: &UdpSocket, reply: &[u8], to: SocketAddr, source: Option<IpAddr>) {
+/// has several. A full queue loses the reply, as the network might; the client asks again.
+fn send_one(
+    socket: &UdpSocket,
+    reply: &[u8],
+    to: SocketAddr,
+    source: Option<IpAddr>,
+) -> io::Result<usize> {
     let (buffers, to) = ([io::IoSlice::new(reply)], to.into());
     let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
-    // A full queue loses the reply, as the network might; the client asks again.
-    let _ = match source.map(source_control) {
+    match source.map(source_control) {
         Some((control, length)) => {
             SockRef::from(socket).sendmsg(&message.with_control(&control[..length]), 0)
         }
         None => SockRef::from(socket).sendmsg(&message, 0),
-    };
+    }
 }

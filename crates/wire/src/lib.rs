@@ -7,6 +7,7 @@
 //! | [`query`] | a received query: checked once, then read without decoding |
 //! | [`reply`] | the reply while plugins make and change it: octets and an index of the records |
 //! | [`finish`] | what every reply obeys when it leaves: header, EDNS, size |
+//! | [`proxy`] | PROXY protocol headers in front of messages |
 //! | [`typed`] | the same messages as hickory-proto's types, for code that looks into records |
 //!
 //! Not here: sockets, time, policy. Nothing here allocates for a query or a reply that fits the
@@ -16,6 +17,7 @@
 pub mod codes;
 pub mod finish;
 pub mod name;
+pub mod proxy;
 pub mod query;
 pub mod reply;
 pub mod typed;

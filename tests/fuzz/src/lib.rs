@@ -5,9 +5,11 @@
 pub mod message;
 pub mod mutate;
 
+mod proxy;
 mod text;
 mod wire;
 
+pub use proxy::proxy;
 pub use text::{corefile, name};
 pub use wire::{query, reply};
 
@@ -15,9 +17,10 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("corefile", corefile),
     ("name", name),
+    ("proxy", proxy),
     ("query", query),
     ("reply", reply),
 ];
