@@ -91,14 +91,17 @@ impl Chain {
     }
 
     fn down(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
-        let internet = ex.query.question.class == Class::IN;
-        let asked = if internet { u64::MAX } else { self.any_class };
-        let mut left = asked & !self.response_only & self.below(from);
+        let mut internet = ex.query.question.class == Class::IN;
+        let mut left = self.asked(internet) & self.below(from);
         while left != 0 {
             let at = left.trailing_zeros() as u8;
             left &= left - 1;
             ex.cursor = at;
             let flow = self.links[usize::from(at)].on_query(ex);
+            if internet != (ex.query.question.class == Class::IN) {
+                internet = !internet;
+                left = self.asked(internet) & self.below(at + 1);
+            }
             if flow == Flow::Pass {
                 continue;
             }
@@ -125,6 +128,12 @@ impl Chain {
             format!("plugin/{last}: no next plugin found"),
         );
         self.back(ex, floor)
+    }
+
+    /// The links that are asked on the way down, one bit each.
+    fn asked(&self, internet: bool) -> u64 {
+        let class = if internet { u64::MAX } else { self.any_class };
+        class & !self.response_only
     }
 
     /// The links from `from` on, one bit each.

@@ -6,6 +6,7 @@ use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX};
 
 pub use rebuild::{Anew, NameAt, View};
 
+mod compress;
 mod edit;
 mod order;
 mod rebuild;
