@@ -171,6 +171,12 @@ impl<'a> View<'a> {
         self.name(usize::from(record.start))
     }
 
+    /// Where the owner of a record leads to, if nothing but a pointer stands for it: owners that
+    /// lead to one place are the same.
+    pub fn owner_pointer(self, record: &Record) -> Option<u16> {
+        be16(self.octets, usize::from(record.start)).filter(|pointer| *pointer >= 0xc000)
+    }
+
     /// The name that a record leads to ([`NameAt::Target`]).
     pub fn target(self, record: &Record) -> Option<Name> {
         let names = Names::of(self.octets, record)?;
