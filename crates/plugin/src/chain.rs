@@ -109,12 +109,8 @@ impl Chain {
     /// The way down; `SPANS` when somebody wants to know which links there were.
     #[inline(always)]
     fn walk<const SPANS: bool>(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
-        let internet = ex.query.question.class == Class::IN;
-        let asked = if internet { u64::MAX } else { self.any_class };
-        let mut left = asked & !self.response_only & self.below(from);
-        if SPANS {
-            left |= self.response_only & self.below(from);
-        }
+        let mut internet = ex.query.question.class == Class::IN;
+        let mut left = self.asked::<SPANS>(internet) & self.below(from);
         while left != 0 {
             let at = left.trailing_zeros() as u8;
             left &= left - 1;
@@ -129,6 +125,10 @@ impl Chain {
                 }
             }
             let flow = link.on_query(ex);
+            if internet != (ex.query.question.class == Class::IN) {
+                internet = !internet;
+                left = self.asked::<SPANS>(internet) & self.below(at + 1);
+            }
             if flow == Flow::Pass {
                 if SPANS {
                     done(ex, at);
@@ -163,6 +163,16 @@ impl Chain {
             format!("plugin/{last}: no next plugin found"),
         );
         self.back(ex, floor)
+    }
+
+    /// The links that are asked on the way down, one bit each; with `SPANS` those as well that
+    /// only see the reply.
+    fn asked<const SPANS: bool>(&self, internet: bool) -> u64 {
+        let class = if internet { u64::MAX } else { self.any_class };
+        match SPANS {
+            true => class | self.response_only,
+            false => class & !self.response_only,
+        }
     }
 
     /// The links from `from` on, one bit each.

@@ -25,8 +25,8 @@ mod walk;
 
 pub use codes::{Class, Opcode, Rcode, RecordType};
 pub use name::{Name, NameError};
-pub use query::{Edns, Gate, Query, Question};
-pub use reply::{Owner, Rdata, Record, Reply, ReplyError, Section};
+pub use query::{Edns, Flag, Gate, Query, Question};
+pub use reply::{Anew, NameAt, Owner, Rdata, Record, Reply, ReplyError, Section, View};
 pub use walk::{question_octets, same_question};
 
 /// Octets of the header (RFC 1035 section 4.1.1).

@@ -4,6 +4,13 @@ use crate::query::{Query, be16};
 use crate::walk;
 use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX};
 
+pub use rebuild::{Anew, NameAt, View};
+
+mod compress;
+mod edit;
+mod order;
+mod rebuild;
+
 /// Where the question's name begins in every message (RFC 1035 section 4.1.4: a pointer there is
 /// `c0 0c`).
 const QUESTION_POINTER: u16 = 0xc000 | HEADER_OCTETS as u16;
@@ -67,7 +74,9 @@ pub struct Reply {
     pub(crate) records: Vec<Record>,
     /// EDNS options for the OPT record, as octets; sent when the client sent an OPT itself.
     pub(crate) options: Vec<u8>,
+    spare: rebuild::Spare,
     started: bool,
+    came_with_edns: bool,
     /// RCODE, extended ones included.
     pub rcode: Rcode,
     /// AA: the answer is authoritative.
@@ -129,6 +138,7 @@ impl Reply {
         self.records.clear();
         self.options.clear();
         self.started = false;
+        self.came_with_edns = false;
         self.rcode = Rcode::NOERROR;
         (
             self.authoritative,
@@ -144,15 +154,7 @@ impl Reply {
         self.started = true;
         self.rcode = rcode;
         self.octets.resize(HEADER_OCTETS, 0);
-        if query.question_unchanged() {
-            self.octets.extend_from_slice(query.question_octets());
-        } else if !query.question_octets().is_empty() {
-            self.octets.extend_from_slice(query.question.name.wire());
-            self.octets
-                .extend_from_slice(&query.question.rtype.0.to_be_bytes());
-            self.octets
-                .extend_from_slice(&query.question.class.0.to_be_bytes());
-        }
+        write_question(query, &mut self.octets);
     }
 
     /// Adds a record of class IN behind all others.
@@ -332,6 +334,7 @@ impl Reply {
             return Err(ReplyError::Malformed);
         }
         self.rcode = Rcode(u16::from(self.octets[opt.fixed + 4]) << 4);
+        self.came_with_edns = true;
         self.options.extend_from_slice(options);
         let length = opt.end - start;
         let behind = self
@@ -414,11 +417,7 @@ impl Reply {
 
     /// TTL of a record of this reply, in seconds.
     pub fn ttl(&self, record: &Record) -> u32 {
-        let at = usize::from(record.rdata).saturating_sub(6);
-        self.octets
-            .get(at..at + 4)
-            .and_then(|octets| octets.try_into().ok())
-            .map_or(0, u32::from_be_bytes)
+        ttl_at(&self.octets, record)
     }
 
     /// Number of records in a section.
@@ -451,6 +450,26 @@ impl Reply {
         }
         length
     }
+}
+
+/// The question as it goes into a reply: letter case as the client sent it, unless a plugin asks
+/// something else.
+fn write_question(query: &Query, octets: &mut Vec<u8>) {
+    if query.question_unchanged() {
+        octets.extend_from_slice(query.question_octets());
+    } else if !query.question_octets().is_empty() {
+        octets.extend_from_slice(query.question.name.wire());
+        octets.extend_from_slice(&query.question.rtype.0.to_be_bytes());
+        octets.extend_from_slice(&query.question.class.0.to_be_bytes());
+    }
+}
+
+fn ttl_at(octets: &[u8], record: &Record) -> u32 {
+    let at = usize::from(record.rdata).saturating_sub(6);
+    octets
+        .get(at..at + 4)
+        .and_then(|octets| octets.try_into().ok())
+        .map_or(0, u32::from_be_bytes)
 }
 
 #[cfg(test)]
