@@ -35,6 +35,11 @@ impl CompileError {
         &self.message
     }
 
+    /// What is wrong, with line and column but without the line itself.
+    pub fn headline(&self) -> String {
+        format!("{} ({}:{})", self.message, self.line, self.column + 1)
+    }
+
     /// Where: a character of the text, counted from 0.
     pub fn at(&self) -> usize {
         self.at
@@ -43,9 +48,8 @@ impl CompileError {
 
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, column) = (self.line, self.column);
-        write!(f, "{} ({line}:{})", self.message, column + 1)?;
-        write!(f, "\n | {}\n | {}^", self.snippet, ".".repeat(column))
+        let mark = ".".repeat(self.column);
+        write!(f, "{}\n | {}\n | {mark}^", self.headline(), self.snippet)
     }
 }
 

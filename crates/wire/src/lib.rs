@@ -18,6 +18,7 @@ pub mod finish;
 pub mod name;
 pub mod query;
 pub mod reply;
+mod requestion;
 pub mod typed;
 mod walk;
 

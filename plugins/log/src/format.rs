@@ -31,8 +31,8 @@ enum Piece {
     DnssecOk,
     BufferSize,
     Flags,
-    /// `{/label}`: metadata, of which there is none.
-    Metadata,
+    /// `{/label}`: metadata.
+    Metadata(String),
 }
 
 impl Format {
@@ -105,8 +105,7 @@ fn placeholder(name: &str) -> Option<Piece> {
         ">do" => Piece::DnssecOk,
         ">bufsize" => Piece::BufferSize,
         ">rflags" => Piece::Flags,
-        _ if name.starts_with('/') => Piece::Metadata,
-        _ => return None,
+        _ => Piece::Metadata(name.strip_prefix('/')?.to_owned()),
     })
 }
 
@@ -133,7 +132,7 @@ fn write_piece(f: &mut fmt::Formatter<'_>, piece: &Piece, ex: &Exchange) -> fmt:
         Piece::BufferSize => write!(f, "{}", buffer_size(ex)),
         Piece::Flags if ex.is_dropped() => f.write_str("-"),
         Piece::Flags => flags(f, ex),
-        Piece::Metadata => f.write_str("-"),
+        Piece::Metadata(label) => f.write_str(ex.metadata(label).as_deref().unwrap_or("-")),
     }
 }
 
@@ -188,7 +187,7 @@ mod tests {
             ("{type}{rcode}", &[Piece::Type, Piece::Rcode]),
             (
                 "{unknown} {/a/b}",
-                &[text("{"), text("unknown} "), Piece::Metadata],
+                &[text("{"), text("unknown} "), Piece::Metadata("a/b".into())],
             ),
             ("{{name}", &[text("{"), Piece::Name]),
             ("open {name", &[text("open {name")]),

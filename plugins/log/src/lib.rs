@@ -22,6 +22,16 @@ enum Class {
     Error,
 }
 
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denial => "denial",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// What is logged of names in some zones.
 struct Rule {
     zones: Zones,
@@ -93,23 +103,31 @@ fn read_classes(line: &Line<'_>, classes: &mut Vec<Class>) -> Result<bool, Setup
     Ok(all)
 }
 
-/// What kind of reply this is; the rules are those of CoreDNS's `response.Typify`.
-fn classify(ex: &Exchange) -> Class {
+/// What kind of reply this is; names and rules are those of CoreDNS's `response.Typify`. A reply
+/// with signatures that have expired is taken like others.
+fn typify(ex: &Exchange) -> (&'static str, Class) {
     let (reply, question) = (&ex.reply, &ex.query.question);
+    if ex.is_dropped() {
+        return ("OTHERERROR", Class::Error);
+    }
     if ex.query.opcode() != Opcode::QUERY
         || matches!(question.rtype, RecordType::AXFR | RecordType::IXFR)
     {
-        return Class::Success;
+        return ("META", Class::Error);
     }
-    let soa = reply
-        .records()
-        .iter()
-        .any(|record| record.section == Section::Authority && record.rtype == RecordType::SOA);
+    let answered = reply.count(Section::Answer) > 0;
+    let authority = |rtype| {
+        let mut records = reply.records().iter();
+        records.any(|record| record.section == Section::Authority && record.rtype == rtype)
+    };
     match reply.rcode {
-        Rcode::NXDOMAIN if soa => Class::Denial,
-        Rcode::NOERROR if soa && reply.count(Section::Answer) == 0 => Class::Denial,
-        Rcode::NOERROR => Class::Success,
-        _ => Class::Error,
+        Rcode::NOERROR if answered => ("NOERROR", Class::Success),
+        Rcode::NOERROR if authority(RecordType::SOA) => ("NODATA", Class::Denial),
+        Rcode::NOERROR if authority(RecordType::NS) => ("DELEGATION", Class::Success),
+        Rcode::NOERROR => ("NOERROR", Class::Success),
+        Rcode::NXDOMAIN if !answered => ("NXDOMAIN", Class::Denial),
+        Rcode::SERVFAIL | Rcode::NOTIMP => ("SERVERERROR", Class::Error),
+        _ => ("OTHERERROR", Class::Error),
     }
 }
 
@@ -125,12 +143,14 @@ impl Plugin for Log {
     fn on_response(&self, ex: &mut Exchange) -> Flow {
         // The first rule for the name decides, whatever its classes.
         let name = &ex.query.question.name;
-        if let Some(rule) = self
-            .rules
-            .iter()
-            .find(|rule| rule.zones.matches(name).is_some())
-            && (rule.classes.is_empty() || rule.classes.contains(&classify(ex)))
-        {
+        let mut rules = self.rules.iter();
+        let Some(rule) = rules.find(|rule| rule.zones.matches(name).is_some()) else {
+            return Flow::Respond;
+        };
+        let (kind, class) = typify(ex);
+        ex.set_metadata("log/type", kind);
+        ex.set_metadata("log/class", class.name());
+        if rule.classes.is_empty() || rule.classes.contains(&class) {
             tracing::info!(target: "query", "{}", rule.format.line(ex));
         }
         Flow::Respond

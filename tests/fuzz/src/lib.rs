@@ -5,9 +5,11 @@
 pub mod message;
 pub mod mutate;
 
+mod expression;
 mod text;
 mod wire;
 
+pub use expression::expression;
 pub use text::{corefile, name};
 pub use wire::{query, reply};
 
@@ -15,8 +17,9 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("corefile", corefile),
+    ("expression", expression),
     ("name", name),
     ("query", query),
     ("reply", reply),
