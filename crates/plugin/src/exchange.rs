@@ -7,7 +7,7 @@ use std::time::Instant;
 use corten_wire::{Query, Question, Rcode, Reply};
 
 use crate::metadata::Metadata;
-use crate::{Flow, Site, Spans};
+use crate::{Chain, Flow, Site, Spans};
 
 /// An error of any kind, for the *errors* plugin and the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -178,6 +178,11 @@ impl Exchange {
     /// Whether a plugin asked for a call after the reply is sent.
     pub fn has_afterwards(&self) -> bool {
         self.afterwards != 0
+    }
+
+    /// Whether [`Flow::Again`] would be granted; without it the client gets SERVFAIL.
+    pub fn may_ask_again(&self) -> bool {
+        self.rounds < Chain::ROUNDS_MAX
     }
 
     /// Index of the plugin that answered.

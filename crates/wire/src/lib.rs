@@ -20,6 +20,7 @@ pub mod name;
 pub mod proxy;
 pub mod query;
 pub mod reply;
+mod requestion;
 pub mod typed;
 mod walk;
 

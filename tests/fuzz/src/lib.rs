@@ -6,10 +6,12 @@ pub mod message;
 pub mod mutate;
 
 mod proxy;
+mod expression;
 mod text;
 mod wire;
 
 pub use proxy::proxy;
+pub use expression::expression;
 pub use text::{corefile, name};
 pub use wire::{query, reply};
 
@@ -19,6 +21,7 @@ pub type Target = fn(&[u8]);
 /// All targets by name; seeds lie in `seeds/NAME/`.
 pub const TARGETS: [(&str, Target); 5] = [
     ("corefile", corefile),
+    ("expression", expression),
     ("name", name),
     ("proxy", proxy),
     ("query", query),
