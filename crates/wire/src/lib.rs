@@ -7,6 +7,7 @@
 //! | [`query`] | a received query: checked once, then read without decoding |
 //! | [`reply`] | the reply while plugins make and change it: octets and an index of the records |
 //! | [`finish`] | what every reply obeys when it leaves: header, EDNS, size |
+//! | [`text`] | records in presentation form, as zone files have them |
 //! | [`typed`] | the same messages as hickory-proto's types, for code that looks into records |
 //!
 //! Not here: sockets, time, policy. Nothing here allocates for a query or a reply that fits the
@@ -18,6 +19,7 @@ pub mod finish;
 pub mod name;
 pub mod query;
 pub mod reply;
+pub mod text;
 pub mod typed;
 mod walk;
 
@@ -25,6 +27,7 @@ pub use codes::{Class, Opcode, Rcode, RecordType};
 pub use name::{Name, NameError};
 pub use query::{Edns, Gate, Query, Question};
 pub use reply::{Owner, Rdata, Record, Reply, ReplyError, Section};
+pub use text::{TextError, TextErrorKind, TextRecord};
 pub use walk::{question_octets, same_question};
 
 /// Octets of the header (RFC 1035 section 4.1.1).
