@@ -193,19 +193,32 @@ pub struct Context {
 
 /// Services offered inside one server block; complete once every setup has run.
 #[derive(Default)]
-pub struct Peers(HashMap<TypeId, Vec<Box<dyn Any + Send + Sync>>>);
+pub struct Peers {
+    offers: HashMap<TypeId, Vec<Box<dyn Any + Send + Sync>>>,
+    directives: Vec<&'static str>,
+}
 
 impl Peers {
     fn add<S: ?Sized + Send + Sync + 'static>(&mut self, service: Arc<S>) {
-        self.0
+        self.offers
             .entry(TypeId::of::<S>())
             .or_default()
             .push(Box::new(service));
     }
 
+    /// For the server: notes that the block has this directive.
+    pub fn note(&mut self, directive: &'static str) {
+        self.directives.push(directive);
+    }
+
+    /// Whether the block has this directive.
+    pub fn has(&self, directive: &str) -> bool {
+        self.directives.contains(&directive)
+    }
+
     /// Every offer of type `S`, in chain order.
     pub fn all<S: ?Sized + Send + Sync + 'static>(&self) -> impl Iterator<Item = &Arc<S>> {
-        self.0
+        self.offers
             .get(&TypeId::of::<S>())
             .into_iter()
             .flatten()
@@ -215,7 +228,12 @@ impl Peers {
 
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peers({})", self.0.values().map(Vec::len).sum::<usize>())
+        write!(
+            f,
+            "Peers({} of {:?})",
+            self.offers.values().map(Vec::len).sum::<usize>(),
+            self.directives
+        )
     }
 }
 

@@ -171,6 +171,7 @@ fn set_up(
     };
     (directive.setup)(&mut setup)
         .map_err(|error| BuildError(format!("plugin/{}: {error}", directive.name)))?;
+    draft.offers.note(directive.name);
     draft
         .links
         .extend(made.into_iter().map(|link| (place, link)));
