@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use corten_wire::{Query, Question, Rcode, Reply};
 
+use crate::lookup::Lookups;
 use crate::metadata::Metadata;
 use crate::{Flow, Site};
 
@@ -55,6 +56,7 @@ pub struct Exchange {
     /// Which of [`crate::Block::zones`] the query was routed by.
     pub zone: u16,
     pub(crate) metadata: Metadata,
+    pub(crate) lookups: Option<Box<Lookups>>,
     pub(crate) failure: Option<BoxError>,
     pub(crate) notes: Vec<(u8, Box<dyn Any + Send + Sync>)>,
     pub(crate) cursor: u8,
@@ -79,6 +81,7 @@ impl Exchange {
             site: Site::new("", ""),
             zone: 0,
             metadata: Metadata::default(),
+            lookups: None,
             failure: None,
             notes: Vec::new(),
             cursor: 0,
@@ -101,6 +104,7 @@ impl Exchange {
             site: like.site,
             zone: like.zone,
             metadata: like.metadata.clone(),
+            lookups: like.lookups.clone(),
             ..Self::new()
         }
     }
@@ -194,6 +198,7 @@ impl Exchange {
     pub fn recycle(&mut self) {
         self.reply.clear();
         self.metadata.clear();
+        self.lookups = None;
         self.failure = None;
         self.notes.clear();
         self.dropped = false;

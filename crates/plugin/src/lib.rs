@@ -9,6 +9,7 @@
 mod chain;
 mod directive;
 mod exchange;
+mod lookup;
 mod metadata;
 mod observe;
 mod plugin;
@@ -27,6 +28,7 @@ pub use corten_metrics as metrics;
 pub use corten_wire as wire;
 pub use directive::{Directive, checked};
 pub use exchange::{BoxError, Exchange, Transport};
+pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop};

@@ -19,6 +19,7 @@ mod generation;
 mod life;
 mod limits;
 mod listen;
+mod lookup;
 mod panics;
 mod stream;
 mod udp;

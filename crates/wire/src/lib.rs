@@ -15,6 +15,7 @@
 //!
 //! RFC 1035 section 4 (messages), RFC 6891 (EDNS), RFC 9499 (terms).
 pub mod codes;
+mod copy;
 pub mod finish;
 pub mod name;
 pub mod query;
