@@ -18,6 +18,8 @@ pub(crate) enum Builtin {
     HasSuffix,
     IndexOf,
     Split,
+    Replace,
+    Join,
     Abs,
     Min,
     Max,
@@ -36,7 +38,7 @@ pub(crate) enum Takes {
 use Takes::{Anything, Number, Sized, Text};
 
 /// Name, function, parameters; `incidr` is CoreDNS's, the others are expr-lang's.
-const ALL: [(&str, Builtin, &[Takes]); 17] = [
+const ALL: [(&str, Builtin, &[Takes]); 19] = [
     ("incidr", Builtin::InCidr, &[Text, Text]),
     ("len", Builtin::Len, &[Sized]),
     ("int", Builtin::Int, &[Anything]),
@@ -51,6 +53,8 @@ const ALL: [(&str, Builtin, &[Takes]); 17] = [
     ("hasSuffix", Builtin::HasSuffix, &[Text, Text]),
     ("indexOf", Builtin::IndexOf, &[Text, Text]),
     ("split", Builtin::Split, &[Text, Text]),
+    ("replace", Builtin::Replace, &[Text, Text, Text]),
+    ("join", Builtin::Join, &[Sized, Text]),
     ("abs", Builtin::Abs, &[Number]),
     ("min", Builtin::Min, &[Number, Number]),
     ("max", Builtin::Max, &[Number, Number]),
@@ -79,7 +83,9 @@ impl Builtin {
             | Self::Upper
             | Self::Trim
             | Self::TrimPrefix
-            | Self::TrimSuffix => Type::Text,
+            | Self::TrimSuffix
+            | Self::Replace
+            | Self::Join => Type::Text,
             Self::Split => Type::Array(Type::Text.element()),
             Self::Abs | Self::Min | Self::Max => arguments
                 .iter()

@@ -5,6 +5,7 @@ use crate::parse::{Part, Tree, parse};
 use crate::pattern::pattern;
 use crate::program::{Binary, Constants, Home, Node, Program, Quantifier, Span, Value};
 use crate::types::{Element, Function, Type};
+use crate::variables::{Definition, Used, Variables};
 use crate::{TEXT_OCTETS_MAX, run};
 
 /// Compiles an expression that may call these functions, the language's own, and `incidr`.
@@ -13,6 +14,16 @@ use crate::{TEXT_OCTETS_MAX, run};
 /// With the place: what is no expression, names nothing, or puts types together that do not go
 /// together.
 pub fn compile(text: &str, functions: &[Function]) -> Result<Program, CompileError> {
+    let (program, kind, _) = compile_with(text, functions, &Variables::default())?;
+    Ok(program.expected_to_hold(kind, text))
+}
+
+/// The same with variables; also the value's type, and the tree to define a variable with.
+pub(crate) fn compile_with(
+    text: &str,
+    functions: &[Function],
+    variables: &Variables,
+) -> Result<(Program, Type, Definition), CompileError> {
     if text.len() > TEXT_OCTETS_MAX {
         let message = format!("the expression is longer than {TEXT_OCTETS_MAX} octets");
         return Err(CompileError::new(message, "", 0));
@@ -24,19 +35,16 @@ pub fn compile(text: &str, functions: &[Function]) -> Result<Program, CompileErr
         constants: Constants::default(),
         warnings: Vec::new(),
         elements: Vec::new(),
+        variables,
+        used: Used::default(),
     };
     let (root, kind) = checker.part(&tree)?;
-    if !kind.is(Type::Bool) {
-        checker.warn(
-            format!("the expression is a {kind}, which is never true"),
-            &tree,
-        );
-    }
-    Ok(Program {
+    let program = Program {
         root,
         constants: checker.constants,
         warnings: checker.warnings,
-    })
+    };
+    Ok((program, kind, checker.used.define(tree)))
 }
 
 struct Checker<'s> {
@@ -46,6 +54,9 @@ struct Checker<'s> {
     warnings: Vec<CompileError>,
     /// Types of `#`, the innermost predicate's last.
     elements: Vec<Type>,
+    variables: &'s Variables,
+    /// What variables have added to the expression.
+    used: Used,
 }
 
 type Checked = Result<(Node, Type), CompileError>;
@@ -94,7 +105,13 @@ impl Checker<'_> {
                     return Err(self.error(text, tree));
                 }
             },
-            Part::Name(name) => return Err(self.no_value(name, tree)),
+            Part::Name(name) => match self.variables.find(name) {
+                Some(definition) => {
+                    self.used.add(definition, self.source, tree)?;
+                    return self.part(definition.tree());
+                }
+                None => return Err(self.no_value(name, tree)),
+            },
             Part::Call(name, arguments) => self.call(name, arguments, tree)?,
             Part::Unary(operator, inner) => self.unary(operator, inner, tree)?,
             Part::Binary(operator, sides) => self.binary(operator, &sides.0, &sides.1, tree)?,

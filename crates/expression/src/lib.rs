@@ -8,6 +8,8 @@
 //! | `check` | types, and the tree as a program: patterns and networks are read here, once |
 //! | `builtin` | the functions of the language itself |
 //! | `run` | the value of a program |
+//! | `variables` | names for values of other expressions |
+//! | `output` | a program's value outside of it |
 //! | [`pattern()`] | RE2's syntax for the *regex* crate |
 //! | [`error`] | errors with their place, as expr-lang shows them |
 //!
@@ -38,18 +40,22 @@ mod builtin;
 mod check;
 pub mod error;
 mod lex;
+mod output;
 mod parse;
 mod pattern;
 mod program;
 mod run;
 mod types;
+mod variables;
 
 pub use check::compile;
 pub use error::CompileError;
+pub use output::Output;
 pub use pattern::pattern;
 pub use program::Program;
 pub use run::{Argument, Host, Returned, RunError, Scratch};
 pub use types::{Element, Function, Type};
+pub use variables::{NameError, Variables};
 
 /// Octets of the longest expression.
 pub const TEXT_OCTETS_MAX: usize = 64 << 10;

@@ -10,9 +10,9 @@ pub(crate) struct Tree {
     pub(crate) part: Part,
     pub(crate) at: usize,
     /// Levels below this one.
-    depth: usize,
+    pub(crate) depth: usize,
     /// Parts in it.
-    size: usize,
+    pub(crate) size: usize,
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The value of a program for one query.
 mod functions;
+mod made;
 mod operators;
 
 use std::fmt::Write;
@@ -207,7 +208,7 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn step(&mut self) -> Run<()> {
+    pub(crate) fn step(&mut self) -> Run<()> {
         self.steps_left = self.steps_left.checked_sub(1).ok_or(RunError::TooMuch)?;
         Ok(())
     }
@@ -243,7 +244,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn str(&self, span: Span) -> &str {
+    pub(crate) fn str(&self, span: Span) -> &str {
         let text = match span.home {
             Home::Constants => &self.constants.text,
             Home::Scratch => &self.scratch.text,
@@ -321,7 +322,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The element at an index, from the end when that is negative.
-    fn element(&self, array: Value, index: i64) -> Option<Value> {
+    pub(crate) fn element(&self, array: Value, index: i64) -> Option<Value> {
         let length = self.length(array)?;
         let index = if index < 0 {
             length.checked_add(index)?
@@ -348,7 +349,7 @@ impl<'a> Machine<'a> {
     }
 
     /// How many elements an array has.
-    fn length(&self, array: Value) -> Option<i64> {
+    pub(crate) fn length(&self, array: Value) -> Option<i64> {
         match array {
             Value::Array(span) => i64::try_from(span.range().len()).ok(),
             Value::Range(first, last) if last < first => Some(0),

@@ -295,3 +295,78 @@ fn running_allocates_nothing_once_the_scratch_is_large_enough() {
         assert_eq!(info.count_total, 0, "{text}");
     }
 }
+
+#[test]
+fn variables_stand_for_expressions() {
+    let mut variables = Variables::default();
+    variables
+        .define("two", "1 + 1", FUNCTIONS_OF_VARIABLES)
+        .unwrap();
+    variables
+        .define("four", "two * two", FUNCTIONS_OF_VARIABLES)
+        .unwrap();
+    let list = variables
+        .define("list", "[four, 'x', [1.5]]", FUNCTIONS_OF_VARIABLES)
+        .unwrap();
+    struct Nobody;
+    impl Host for Nobody {
+        fn call(&self, _: usize, _: &[Argument<'_>], _: &mut String) -> Returned {
+            Returned::Nil
+        }
+    }
+    let mut scratch = Scratch::default();
+    let text = Output::Text("x".into());
+    let inner = Output::Array(vec![Output::Float(1.5)]);
+    let expected = Output::Array(vec![Output::Int(4), text, inner]);
+    assert_eq!(list.value(&Nobody, &mut scratch), Ok(expected));
+    let holds = variables
+        .compile("any([3, 4], # == four)", FUNCTIONS_OF_VARIABLES)
+        .unwrap();
+    assert!(holds.holds(&Nobody, &mut scratch));
+    let error = variables
+        .compile("four + five", FUNCTIONS_OF_VARIABLES)
+        .unwrap_err();
+    assert!(
+        error.to_string().starts_with("unknown name five (1:8)"),
+        "{error}"
+    );
+    // What doubles with each name ends.
+    for step in 0.. {
+        let (name, last) = (format!("v{}", step + 1), format!("v{step}"));
+        let text = if step == 0 {
+            "1".to_owned()
+        } else {
+            format!("{last} + {last}")
+        };
+        match variables.define(&name, &text, FUNCTIONS_OF_VARIABLES) {
+            Ok(_) => assert!(step < 20),
+            Err(error) => {
+                assert!(error.to_string().contains("too large"), "{error}");
+                break;
+            }
+        }
+    }
+    for (name, error) in [
+        ("ok_1", Ok(())),
+        ("1st", Err(NameError::Invalid)),
+        ("", Err(NameError::Invalid)),
+        ("a-b", Err(NameError::Invalid)),
+        ("len", Err(NameError::Reserved)),
+        ("port", Err(NameError::Reserved)),
+        ("true", Err(NameError::Reserved)),
+        ("not", Err(NameError::Reserved)),
+        ("nil", Err(NameError::Reserved)),
+    ] {
+        assert_eq!(
+            Variables::check_name(name, FUNCTIONS_OF_VARIABLES),
+            error,
+            "{name}"
+        );
+    }
+}
+
+const FUNCTIONS_OF_VARIABLES: &[Function] = &[Function {
+    name: "port",
+    parameters: &[],
+    result: Type::Int,
+}];

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use corten_wire::{Query, Question, Rcode, Reply};
 
+use crate::lookup::Lookups;
 use crate::metadata::Metadata;
 use crate::{Chain, Flow, Site, Spans};
 
@@ -58,6 +59,7 @@ pub struct Exchange {
     /// client gets SERVFAIL. Set by a link on the way down.
     pub deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
+    pub(crate) lookups: Option<Box<Lookups>>,
     pub(crate) failure: Option<BoxError>,
     /// Which plugins work on the query, if anybody wants to know.
     pub(crate) spans: Option<Box<Spans>>,
@@ -85,6 +87,7 @@ impl Exchange {
             zone: 0,
             deadline: None,
             metadata: Metadata::default(),
+            lookups: None,
             failure: None,
             spans: None,
             notes: Vec::new(),
@@ -109,6 +112,7 @@ impl Exchange {
             zone: like.zone,
             deadline: like.deadline,
             metadata: like.metadata.clone(),
+            lookups: like.lookups.clone(),
             ..Self::new()
         }
     }
@@ -210,6 +214,7 @@ impl Exchange {
     pub fn recycle(&mut self) {
         self.reply.clear();
         self.metadata.clear();
+        self.lookups = None;
         self.failure = None;
         self.spans = None;
         self.notes.clear();

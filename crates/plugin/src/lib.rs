@@ -12,6 +12,7 @@ pub mod endpoint;
 mod exchange;
 mod format;
 mod listener;
+mod lookup;
 mod metadata;
 mod observe;
 mod plugin;
@@ -39,6 +40,7 @@ pub use format::{Format, Told};
 pub use listener::{
     HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
 };
+pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop};

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use corten_plugin::{Chain, Exchange, Flow, Phase, Progress, Transport};
+use corten_plugin::{Chain, Exchange, Flow, Phase, Progress, Resolve, Transport};
 use corten_wire::finish::{Carrier, header_only};
 use corten_wire::{Gate, Rcode};
 
@@ -125,12 +125,13 @@ fn tell_refusal(ex: &mut Exchange, table: &Table) {
 /// Goes on with an exchange that waits; returns whether `out` holds a reply.
 pub(crate) async fn finish_waiting(
     ex: &mut Exchange,
-    table: &Table,
+    table: &Arc<Table>,
     chain: &Arc<Chain>,
     at: u8,
     phase: Phase,
     out: &mut Vec<u8>,
 ) -> bool {
+    ex.set_resolver(Arc::clone(table) as Arc<dyn Resolve>);
     match contain_wait(table.panics, &table.name, chain.resume(ex, at, phase)).await {
         Some(Flow::Drop) => return false,
         Some(_) => (),

@@ -23,6 +23,7 @@ mod http;
 mod life;
 mod limits;
 mod listen;
+mod lookup;
 mod panics;
 mod proxied;
 mod stream;

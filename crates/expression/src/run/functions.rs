@@ -59,6 +59,12 @@ impl Machine<'_> {
                 }
             }
             Builtin::Split => self.split(first, second)?,
+            Builtin::Replace => {
+                let third = arguments.get(2).ok_or(RunError::Mismatch)?;
+                let third = self.value(third)?;
+                self.replaced(first, second, third)?
+            }
+            Builtin::Join => self.joined(first, second)?,
             _ => self.on_text(builtin, first, second)?,
         })
     }
