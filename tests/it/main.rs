@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cases`], [`run`], [`compare`] | case files: a Corefile, queries, recorded answers |
+//! | [`cases`], [`run`], [`parallel`], [`compare`] | case files: a Corefile, queries, recorded answers |
 //! | [`server`] | the server as a child process |
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
 //! | [`upstream`] | a scripted name server |
@@ -25,6 +25,7 @@ mod compare;
 mod life;
 mod message;
 mod panics;
+mod parallel;
 mod readme;
 mod run;
 mod server;

@@ -270,7 +270,7 @@ pub struct Detached {
 
 impl Detached {
     /// Asks a question in the name of `like`'s client.
-    pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
+    pub async fn ask(&self, question: &Question, like: &Exchange) -> Exchange {
         Next {
             chain: &self.chain,
             at: self.at,

@@ -41,6 +41,9 @@ pub struct ServerOptions {
     pub metadata: Option<Arc<dyn MetadataCollector>>,
     /// Which queries the block wants; nothing for all.
     pub view: Option<Arc<dyn View>>,
+    /// The block's tokens, imports and environment included, in a form that is only good for
+    /// comparing: what was kept for another text may be wrong for this one. Set by the server.
+    pub fingerprint: Arc<str>,
 }
 
 /// What a directive's setup function works with.
