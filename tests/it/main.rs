@@ -8,6 +8,7 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`life`] | reloads and stops under load |
+//! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
 //! | [`architecture`] | rules about who depends on whom |
@@ -18,6 +19,7 @@
 
 mod acme;
 mod architecture;
+mod caching;
 mod cases;
 mod certificates;
 mod client;
@@ -38,6 +40,7 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(caching::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());

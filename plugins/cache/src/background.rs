@@ -1,6 +1,5 @@
 //! Asking again: behind a client's back, and before a stale answer is given.
 use std::sync::Arc;
-use std::time::Instant;
 
 use corten_plugin::wire::Question;
 use corten_plugin::{Detached, Exchange, Flow, Next, Transport};
@@ -78,7 +77,7 @@ impl Inner {
             && let Some(claim) = claim
         {
             let recheck = self.config.stale.as_ref().map_or(0, |stale| stale.recheck);
-            let now = self.contents.time(Instant::now());
+            let now = self.contents.time(crate::now());
             claim.failed(if recheck > 0 { now + recheck } else { 0 });
         }
         refreshed?.entry

@@ -29,7 +29,7 @@ const PROPERTIES: &[&str] = &[
 ];
 
 /// What a *cache* directive says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) zones: Zones,
     pub(crate) success: Limits,
@@ -45,7 +45,7 @@ pub(crate) struct Config {
 }
 
 /// Limits of one of the stores.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Entries of each shard.
     pub(crate) shard_entries: usize,
@@ -56,7 +56,7 @@ pub(crate) struct Limits {
 }
 
 /// Which answers are asked for again before they are gone.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prefetch {
     /// Hits that make an entry popular.
     pub(crate) hits: u32,
@@ -67,7 +67,7 @@ pub(crate) struct Prefetch {
 }
 
 /// What happens with entries whose TTL is over.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stale {
     /// Seconds behind its TTL that an entry is still good for.
     pub(crate) seconds: u32,

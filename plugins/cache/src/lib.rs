@@ -116,7 +116,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         .filter(|old| old.inner.fingerprint == fingerprint && old.inner.config == config);
     let contents = match before {
         Some(old) => Arc::clone(&old.inner.contents),
-        None => Arc::new(Contents::new(&config, Instant::now())),
+        None => Arc::new(Contents::new(&config, now())),
     };
     let zones: Vec<_> = config.zones.names().iter().map(ToString::to_string).collect();
     setup.push(Cache {
@@ -429,7 +429,7 @@ impl Inner {
         let key = Key::of(&ex.query);
         let hash = self.contents.hash(key);
         let hides = config.prefers_positive() && !verdict.answering;
-        let now = self.contents.time(Instant::now());
+        let now = self.contents.time(crate::now());
         let entry = Parts {
             key,
             hash,
@@ -455,6 +455,11 @@ impl Inner {
             refreshes,
         }
     }
+}
+
+/// The clock of entries; tests stop and advance it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Seconds since 1970 without their upper bits, as signatures tell time.
