@@ -55,12 +55,19 @@ fn contents_survive_a_reload() -> Result<(), Failed> {
         assert_eq!(reply.answers(), ["192.0.2.7"]);
         upstream.step(&["count"])
     };
-    assert_eq!((asked(), asked()), (vec!["1 queries".to_owned()], vec!["0 queries".to_owned()]));
+    assert_eq!(
+        (asked(), asked()),
+        (vec!["1 queries".to_owned()], vec!["0 queries".to_owned()])
+    );
     let beside = format!("other.example:{other} {{\n bind 127.0.0.1\n whoami\n}}\n");
     let changed = corefile(port, &upstream, "").replace("cache 300", "cache 300\n errors");
     for (count, text, expected) in [
         (1, corefile(port, &upstream, ""), "0 queries"),
-        (2, format!("{beside}{}", corefile(port, &upstream, "")), "0 queries"),
+        (
+            2,
+            format!("{beside}{}", corefile(port, &upstream, "")),
+            "0 queries",
+        ),
         (3, changed, "1 queries"),
     ] {
         folder.write("Corefile", &text);

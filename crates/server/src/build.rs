@@ -143,7 +143,13 @@ fn fingerprint(source: &ServerBlock) -> String {
     let tokens = directives.flat_map(|line| std::iter::once(&line.name).chain(&line.tokens));
     let keys = source.keys.iter().map(|key| &key.token);
     keys.chain(tokens)
-        .map(|token| format!("{}{:?} ", if token.line_start { "\n" } else { "" }, token.text))
+        .map(|token| {
+            format!(
+                "{}{:?} ",
+                if token.line_start { "\n" } else { "" },
+                token.text
+            )
+        })
         .collect()
 }
 

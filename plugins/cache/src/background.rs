@@ -70,7 +70,9 @@ impl Inner {
         wanted: bool,
     ) -> Option<Entry> {
         let come = !asked.is_dropped() && asked.reply.is_started() && asked.failure().is_none();
-        let popularity = claim.as_ref().map_or(0, |claim| claim.entry.head().popularity());
+        let popularity = claim
+            .as_ref()
+            .map_or(0, |claim| claim.entry.head().popularity());
         let taken = come.then(|| self.take(asked, purpose, popularity, wanted));
         let refreshed = taken.filter(|taken| taken.refreshes || purpose == Purpose::Prefetch);
         if refreshed.is_none()

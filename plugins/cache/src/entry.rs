@@ -89,8 +89,7 @@ impl<'q> Key<'q> {
         let mut hasher = state.build_hasher();
         hasher.write(self.question.name.wire());
         let (rtype, class) = (self.question.rtype.0, self.question.class.0);
-        hasher
-            .write_u64(u64::from(rtype) << 32 | u64::from(class) << 16 | u64::from(self.flags));
+        hasher.write_u64(u64::from(rtype) << 32 | u64::from(class) << 16 | u64::from(self.flags));
         hasher.finish()
     }
 

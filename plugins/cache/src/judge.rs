@@ -54,11 +54,9 @@ pub(crate) fn judge(
     let authority = |rtype| has(reply, Section::Authority, rtype);
     let ttl = reply.ttl_min().unwrap_or(TTL_DEFAULT);
     let ttl = match kind {
-        Kind::NameError | Kind::NoData => {
-            config
-                .denial
-                .clamp(ttl.min(reply.soa_minimum().unwrap_or(ttl)))
-        }
+        Kind::NameError | Kind::NoData => config
+            .denial
+            .clamp(ttl.min(reply.soa_minimum().unwrap_or(ttl))),
         Kind::Failure => config.failure_ttl,
         Kind::Positive | Kind::Referral => config.success.clamp(ttl),
         Kind::Other => config.success.clamp(TTL_DEFAULT),
@@ -97,9 +95,7 @@ fn kind(query: &Query, reply: &Reply, clock: impl FnOnce() -> u32) -> (Kind, boo
     match reply.rcode {
         Rcode::NOERROR if reply.has_answer() => (Kind::Positive, true),
         Rcode::NOERROR if authority(RecordType::SOA) => (Kind::NoData, false),
-        Rcode::NOERROR
-            if reply.count(Section::Answer) == 0 && authority(RecordType::NS) =>
-        {
+        Rcode::NOERROR if reply.count(Section::Answer) == 0 && authority(RecordType::NS) => {
             (Kind::Referral, false)
         }
         Rcode::NOERROR => (Kind::Positive, false),

@@ -118,7 +118,12 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         Some(old) => Arc::clone(&old.inner.contents),
         None => Arc::new(Contents::new(&config, now())),
     };
-    let zones: Vec<_> = config.zones.names().iter().map(ToString::to_string).collect();
+    let zones: Vec<_> = config
+        .zones
+        .names()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     setup.push(Cache {
         inner: Arc::new(Inner {
             config,
@@ -254,7 +259,9 @@ impl Inner {
     /// Serves an entry whose TTL is not over.
     fn fresh(&self, ex: &mut Exchange, entry: &Entry, now: u64) -> Option<Flow> {
         let head = entry.head();
-        let left = u32::try_from(head.left(now)).ok().filter(|left| *left > 0)?;
+        let left = u32::try_from(head.left(now))
+            .ok()
+            .filter(|left| *left > 0)?;
         if let Some(prefetch) = &self.config.prefetch {
             let percent = u64::from(head.ttl) * u64::from(prefetch.percent);
             if head.count(prefetch, now)
@@ -429,7 +436,7 @@ impl Inner {
         let key = Key::of(&ex.query);
         let hash = self.contents.hash(key);
         let hides = config.prefers_positive() && !verdict.answering;
-        let now = self.contents.time(crate::now());
+        let now = self.contents.time(now());
         let entry = Parts {
             key,
             hash,
@@ -468,7 +475,6 @@ fn unix_time() -> u32 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |time| time.as_secs() as u32)
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,9 @@ impl Store {
 
     /// Sets of the largest table: two places for each entry.
     fn sets_max(&self) -> usize {
-        (2 * self.shard_entries).div_ceil(WAYS)
+        let sets = self.shard_entries.saturating_mul(2).div_ceil(WAYS);
+        // More than there is memory for.
+        sets.min(4 << (2 * (TABLES - 1)))
     }
 
     /// Tables that a shard may come to have.
@@ -252,9 +254,7 @@ impl Writer {
         let taken = |way: &usize| set.tags[*way].load(Relaxed) != 0;
         let is_gone = |way: &usize| {
             let entry = set.places[*way].load();
-            entry
-                .as_ref()
-                .is_some_and(|entry| gone(entry.head()))
+            entry.as_ref().is_some_and(|entry| gone(entry.head()))
         };
         if let Some(way) = (0..WAYS).filter(taken).find(is_gone) {
             return way;
@@ -272,7 +272,11 @@ fn new_table(sets: usize) -> Box<[Set]> {
 /// The set that a hash names, and the next one.
 fn two_sets(table: &[Set], hash: u64) -> [&Set; 2] {
     let first = (u64::from(hash as u32) * table.len() as u64 >> 32) as usize;
-    let second = if first + 1 == table.len() { 0 } else { first + 1 };
+    let second = if first + 1 == table.len() {
+        0
+    } else {
+        first + 1
+    };
     [&table[first], &table[second]]
 }
 
@@ -285,11 +289,7 @@ fn tag_of(hash: u64) -> u32 {
 }
 
 /// The place of the entry for which `is` holds.
-fn lookup(
-    table: &[Set],
-    hash: u64,
-    is: impl Fn(&Entry) -> bool,
-) -> Option<(&AtomicU32, &Place)> {
+fn lookup(table: &[Set], hash: u64, is: impl Fn(&Entry) -> bool) -> Option<(&AtomicU32, &Place)> {
     two_sets(table, hash)
         .into_iter()
         .flat_map(|set| set.tags.iter().zip(&set.places))

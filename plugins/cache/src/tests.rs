@@ -129,10 +129,7 @@ async fn a_denial_comes_first_but_servfail_does_not() {
     assert_eq!(below.asked(), 2);
     assert_eq!(ask(&chain, "a.example", "").await, "NOERROR aa ra 8:1");
     assert_eq!(below.asked(), 3);
-    assert_eq!(
-        ask(&chain, "a.example", "e").await,
-        "NXDOMAIN aa ra 60:SOA"
-    );
+    assert_eq!(ask(&chain, "a.example", "e").await, "NXDOMAIN aa ra 60:SOA");
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,9 +218,7 @@ async fn nobody_waits_for_ever_for_another() {
 
 #[tokio::test(start_paused = true)]
 async fn subnets_and_loop_probes_are_not_shared() {
-    let below = Below::slow(200, |ex, _| {
-        kit::upstream(ex, Rcode::REFUSED, |_| ())
-    });
+    let below = Below::slow(200, |ex, _| kit::upstream(ex, Rcode::REFUSED, |_| ()));
     let chain = chain("cache", &below);
     for (rtype, flags) in [(RecordType::HINFO, ""), (RecordType::A, "s")] {
         let before = below.asked();

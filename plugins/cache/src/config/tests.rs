@@ -124,35 +124,101 @@ fn lines_mean_what_they_mean_to_coredns() {
 fn mistakes_are_told() {
     for (text, error) in [
         ("cache 0", "cache TTL can not be zero or negative: 0"),
-        ("cache -5 example.org", "cache TTL can not be zero or negative: -5"),
-        ("cache\n cache", "this plugin can only be used once per Server Block"),
-        ("cache {\n success\n}", "Wrong argument count or unexpected line ending after 'success'"),
+        (
+            "cache -5 example.org",
+            "cache TTL can not be zero or negative: -5",
+        ),
+        (
+            "cache\n cache",
+            "this plugin can only be used once per Server Block",
+        ),
+        (
+            "cache {\n success\n}",
+            "Wrong argument count or unexpected line ending after 'success'",
+        ),
         ("cache {\n success lots\n}", "'lots' is not an integer"),
-        ("cache {\n denial 100 0\n}", "cache TTL can not be zero or negative: 0"),
-        ("cache {\n denial 100 9 -1\n}", "cache min TTL can not be negative: -1"),
-        ("cache {\n prefetch\n}", "Wrong argument count or unexpected line ending after 'prefetch'"),
-        ("cache {\n prefetch -1\n}", "prefetch amount should be positive: -1"),
-        ("cache {\n prefetch 1 1m 20\n}", "last character of percentage should be `%`, but is: '0'"),
+        (
+            "cache {\n denial 100 0\n}",
+            "cache TTL can not be zero or negative: 0",
+        ),
+        (
+            "cache {\n denial 100 9 -1\n}",
+            "cache min TTL can not be negative: -1",
+        ),
+        (
+            "cache {\n prefetch\n}",
+            "Wrong argument count or unexpected line ending after 'prefetch'",
+        ),
+        (
+            "cache {\n prefetch -1\n}",
+            "prefetch amount should be positive: -1",
+        ),
+        (
+            "cache {\n prefetch 1 1m 20\n}",
+            "last character of percentage should be `%`, but is: '0'",
+        ),
         ("cache {\n prefetch 1 1m x%\n}", "'x%' is not a percentage"),
-        ("cache {\n prefetch 1 1m 95%\n}", "percentage should fall in range [10, 90]: 95"),
-        ("cache {\n serve_stale -1h\n}", "invalid negative duration for serve_stale"),
-        ("cache {\n serve_stale 1h later\n}", "invalid value for serve_stale refresh mode: later"),
-        ("cache {\n serve_stale 1h verify -1s\n}", "invalid negative timeout for serve_stale verify"),
-        ("cache {\n serve_stale 1h immediate 1500ms\n}", "serve_stale response TTL must be a whole number of seconds"),
-        ("cache {\n serve_stale 1h immediate 2000000h\n}", "serve_stale response TTL exceeds the DNS TTL range"),
-        ("cache {\n serve_stale 1h immediate 1s 6m\n}", "serve_stale failure recheck cannot exceed 5 minutes"),
-        ("cache {\n serve_stale 1h immediate 1s 1m 1m\n}", "Wrong argument count"),
-        ("cache {\n serve_stale_policy prefer_positive\n}", "serve_stale_policy requires serve_stale"),
-        ("cache {\n serve_stale\n serve_stale_policy newest\n}", "invalid serve_stale_policy: newest"),
+        (
+            "cache {\n prefetch 1 1m 95%\n}",
+            "percentage should fall in range [10, 90]: 95",
+        ),
+        (
+            "cache {\n serve_stale -1h\n}",
+            "invalid negative duration for serve_stale",
+        ),
+        (
+            "cache {\n serve_stale 1h later\n}",
+            "invalid value for serve_stale refresh mode: later",
+        ),
+        (
+            "cache {\n serve_stale 1h verify -1s\n}",
+            "invalid negative timeout for serve_stale verify",
+        ),
+        (
+            "cache {\n serve_stale 1h immediate 1500ms\n}",
+            "serve_stale response TTL must be a whole number of seconds",
+        ),
+        (
+            "cache {\n serve_stale 1h immediate 2000000h\n}",
+            "serve_stale response TTL exceeds the DNS TTL range",
+        ),
+        (
+            "cache {\n serve_stale 1h immediate 1s 6m\n}",
+            "serve_stale failure recheck cannot exceed 5 minutes",
+        ),
+        (
+            "cache {\n serve_stale 1h immediate 1s 1m 1m\n}",
+            "Wrong argument count",
+        ),
+        (
+            "cache {\n serve_stale_policy prefer_positive\n}",
+            "serve_stale_policy requires serve_stale",
+        ),
+        (
+            "cache {\n serve_stale\n serve_stale_policy newest\n}",
+            "invalid serve_stale_policy: newest",
+        ),
         (
             "cache {\n serve_stale\n serve_stale_policy prefer_positive\n serve_stale_policy prefer_positive\n}",
             "serve_stale_policy can only be specified once",
         ),
-        ("cache {\n servfail -1s\n}", "invalid negative ttl for servfail"),
-        ("cache {\n servfail 301s\n}", "caching SERVFAIL responses over 5 minutes is not permitted"),
-        ("cache {\n servfail 5\n}", "a duration needs a unit, such as '5s'"),
+        (
+            "cache {\n servfail -1s\n}",
+            "invalid negative ttl for servfail",
+        ),
+        (
+            "cache {\n servfail 301s\n}",
+            "caching SERVFAIL responses over 5 minutes is not permitted",
+        ),
+        (
+            "cache {\n servfail 5\n}",
+            "a duration needs a unit, such as '5s'",
+        ),
         ("cache {\n disable\n}", "Wrong argument count"),
-        ("cache {\n disable errors\n}", "cache type for disable must be \"denial\" or \"success\""),
+        (
+            "cache {\n disable errors\n}",
+            "cache type for disable must be \"denial\" or \"success\"",
+        ),
         ("cache {\n keepttl yes\n}", "Wrong argument count"),
         ("cache {\n servfali 5s\n}", "did you mean 'servfail'?"),
     ] {

@@ -99,7 +99,11 @@ fn what_is_kept_and_for_how_long() {
             &|r| name_server(r, Section::Additional, 100),
             "Positive Success 100",
         ),
-        (Rcode::NXDOMAIN, &|r| kit::soa(r, 90, 60), "NameError Denial 60"),
+        (
+            Rcode::NXDOMAIN,
+            &|r| kit::soa(r, 90, 60),
+            "NameError Denial 60",
+        ),
         (Rcode::NXDOMAIN, &|_| (), "NameError - 5"),
         (
             Rcode::NXDOMAIN,
@@ -134,10 +138,7 @@ fn no_ttl_and_no_minimum_is_not_kept() {
         verdict(&config, Rcode::NOERROR, |reply| kit::address(reply, 0, 1)),
         "Positive - 0"
     );
-    assert_eq!(
-        verdict(&config, Rcode::SERVFAIL, |_| ()),
-        "Failure - 0"
-    );
+    assert_eq!(verdict(&config, Rcode::SERVFAIL, |_| ()), "Failure - 0");
 }
 
 #[test]

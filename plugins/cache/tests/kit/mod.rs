@@ -139,7 +139,9 @@ pub(crate) struct Below {
 
 impl Below {
     /// The script gets the number of the query, from 0 on.
-    pub(crate) fn new(script: impl Fn(&mut Exchange, usize) -> Flow + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(
+        script: impl Fn(&mut Exchange, usize) -> Flow + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             script: Box::new(script),
             asked: AtomicUsize::new(0),
