@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cases`], [`run`], [`compare`] | case files: a Corefile, queries, recorded answers |
+//! | [`cases`], [`run`], [`parallel`], [`compare`] | case files: a Corefile, queries, recorded answers |
 //! | [`server`] | the server as a child process |
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
 //! | [`http`] | an HTTP client, and the steps of cases that need one |
@@ -12,6 +12,7 @@
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
+//! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
 //! | [`architecture`] | rules about who depends on whom |
@@ -22,6 +23,7 @@
 
 mod acme;
 mod architecture;
+mod caching;
 mod cases;
 mod certificates;
 mod client;
@@ -46,6 +48,7 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(caching::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());

@@ -1,16 +1,18 @@
-//! Many queries at the same time.
+//! The step `parallel N query …`: the same query N times at once.
 use std::collections::BTreeMap;
 
-/// `parallel N query …`: the distinct answers of N queries asked at once, and how many got each.
-pub(crate) fn step(words: &[&str], ask: impl Fn(&[&str]) -> Vec<String> + Sync) -> Vec<String> {
+/// Has `query` run `count` times at the same time, and tells the distinct answers and how often
+/// each came.
+pub(crate) fn parallel(count: usize, query: impl Fn() -> Vec<String> + Sync) -> Vec<String> {
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
     std::thread::scope(|scope| {
-        let ask = &ask;
-        let threads: Vec<_> = (0..words[0].parse().unwrap())
-            .map(|_| scope.spawn(move || ask(&words[2..]).join(" / ")))
+        let asking: Vec<_> = (0..count)
+            .map(|_| scope.spawn(|| query().join(" / ")))
             .collect();
-        for thread in threads {
-            *tally.entry(thread.join().unwrap()).or_default() += 1;
+        for thread in asking {
+            *tally
+                .entry(thread.join().expect("no thread fails"))
+                .or_default() += 1;
         }
     });
     let mut lines: Vec<_> = tally

@@ -12,6 +12,7 @@ use crate::client::{self, NoAnswer, Options, Query, hex};
 use crate::compare::differences;
 use crate::http;
 use crate::message::Message;
+use crate::parallel::parallel;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
 use crate::upstream::Upstream;
 
@@ -160,7 +161,10 @@ impl<'c> Run<'c> {
         Ok(match *kind {
             "query" => self.query(words),
             "repeat" => self.repeat(words),
-            "parallel" => crate::parallel::step(words, |words| self.query(words)),
+            "parallel" => {
+                let count = words[0].parse().map_err(|_| "parallel N query ...")?;
+                parallel(count, || self.query(&words[2..]))
+            }
             "raw" => self.raw(words),
             "stream" => self.stream(words),
             "log" => self.log(words, expected),

@@ -368,7 +368,7 @@ impl Detached {
     /// Asks a question in the name of `like`'s client.
     ///
     /// No client waits for this: `like`'s deadline does not hold.
-    pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
+    pub async fn ask(&self, question: &Question, like: &Exchange) -> Exchange {
         let mut ex = Exchange::another(question, like);
         ex.deadline = None;
         let next = Next {

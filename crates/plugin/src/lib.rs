@@ -6,6 +6,7 @@
 //! network or a timer gets a task ([`Flow::Wait`]).
 //!
 //! Start with [`Plugin`], then [`Directive`] and [`Setup`]; `docs/plugins.md` is the walk-through.
+mod background;
 mod chain;
 mod directive;
 pub mod endpoint;

@@ -48,6 +48,9 @@ pub struct ServerOptions {
     pub refusals: Option<Arc<dyn Refusals>>,
     /// The block's sockets and connections.
     pub listener: ListenerOptions,
+    /// The block's tokens, imports and environment included, in a form that is only good for
+    /// comparing: what was kept for another text may be wrong for this one. Set by the server.
+    pub fingerprint: Arc<str>,
 }
 
 /// What a directive's setup function works with.

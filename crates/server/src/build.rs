@@ -148,7 +148,11 @@ fn draft(source: &ServerBlock) -> Result<Draft<'_>, BuildError> {
         ));
         zones.push(zone);
     }
-    let (options, links, offers) = (ServerOptions::default(), Vec::new(), Peers::default());
+    let options = ServerOptions {
+        fingerprint: fingerprint(source).into(),
+        ..ServerOptions::default()
+    };
+    let (links, offers) = (Vec::new(), Peers::default());
     Ok(Draft {
         source,
         zones,
@@ -158,6 +162,22 @@ fn draft(source: &ServerBlock) -> Result<Draft<'_>, BuildError> {
         links,
         offers,
     })
+}
+
+/// The words of a block; where they stand does not count.
+fn fingerprint(source: &ServerBlock) -> String {
+    let directives = source.directives.iter();
+    let tokens = directives.flat_map(|line| std::iter::once(&line.name).chain(&line.tokens));
+    let keys = source.keys.iter().map(|key| &key.token);
+    keys.chain(tokens)
+        .map(|token| {
+            format!(
+                "{}{:?} ",
+                if token.line_start { "\n" } else { "" },
+                token.text
+            )
+        })
+        .collect()
 }
 
 /// Calls a directive's set-up for a block that has it.

@@ -1,4 +1,6 @@
 //! A received query: checked once, then read without decoding.
+mod header;
+
 use std::borrow::Cow;
 use std::ops::Range;
 

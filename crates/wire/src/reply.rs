@@ -1,4 +1,7 @@
 //! The reply while plugins make and change it: octets and an index of the records.
+mod chain;
+mod stored;
+
 use crate::codes::{Class, Rcode, RecordType};
 use crate::query::{Query, be16};
 use crate::walk;
@@ -77,6 +80,7 @@ pub struct Reply {
     spare: rebuild::Spare,
     started: bool,
     came_with_edns: bool,
+    loaded: bool,
     /// RCODE, extended ones included.
     pub rcode: Rcode,
     /// AA: the answer is authoritative.
@@ -132,12 +136,17 @@ impl Reply {
         self.started
     }
 
+    /// Whether it was taken over from elsewhere, rather than made here.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
     /// Forgets everything but the memory.
     pub fn clear(&mut self) {
         self.octets.clear();
         self.records.clear();
         self.options.clear();
-        self.started = false;
+        (self.started, self.loaded) = (false, false);
         self.came_with_edns = false;
         self.rcode = Rcode::NOERROR;
         (
@@ -276,7 +285,7 @@ impl Reply {
             self.octets[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
         }
         let flags = be16(message, 2).unwrap_or(0);
-        self.started = true;
+        (self.started, self.loaded) = (true, true);
         self.rcode = Rcode(self.rcode.0 | flags & 0xf);
         self.authoritative = flags & 0x0400 != 0;
         self.truncated = flags & 0x0200 != 0;

@@ -101,6 +101,7 @@ pub fn reply(octets: &[u8]) {
         assert!(reply.is_started());
         let _ = reply.uncompressed_length();
         let came = Message::read(octets).expect("what loads can be read");
+        packed(&reply, &query);
         let plain = came.records().filter(|record| record.rtype != OPT).count();
         assert_eq!(plain, reply.records().len());
         for carrier in [Carrier::Datagram, Carrier::Stream] {
@@ -127,6 +128,27 @@ pub fn reply(octets: &[u8]) {
         }
         let _ = finished(&reply, &query, Carrier::Datagram);
     }
+}
+
+/// What is packed comes out as it went in, but for EDNS options; TTLs are those that are wanted.
+fn packed(reply: &Reply, query: &Query) {
+    let _ = (reply.has_answer(), reply.has_expired_signature(1 << 30));
+    let (mut octets, mut one, mut other) = (Vec::new(), reply.clone(), Reply::new());
+    let packed = one.pack(&mut octets);
+    assert_eq!(packed, reply.rcode.0 < 16);
+    if packed {
+        assert!(other.unpack(query, &octets, 77), "what is packed comes out");
+        one.set_ttls(77);
+        assert!(one.answers(query) && other.answers(query));
+        (0..=u16::MAX).step_by(7).for_each(|code| one.remove_option(code));
+        let (one, other) = [&one, &other]
+            .map(|reply| finished(reply, query, Carrier::Stream))
+            .into();
+        assert_eq!((one.flags, one.questions), (other.flags, other.questions));
+        assert_eq!(one.sections, other.sections);
+    }
+    octets.truncate(octets.len() / 2);
+    let _ = other.unpack(query, &octets, 1);
 }
 
 /// The records sent are the first of those that came. Only octets of names may differ: an OPT that
