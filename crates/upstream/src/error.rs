@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 /// How far an exchange came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Opening the socket, the connection, the TLS session.
+    /// Opening the socket or connection.
     Dial,
+    /// Agreeing on keys: the TLS session, HTTP/2.
+    Handshake,
     /// Sending the query.
     Write,
     /// Waiting for the reply.
@@ -26,7 +28,7 @@ pub enum UpstreamError {
     Io {
         /// How far it came.
         phase: Phase,
-        /// `udp` or `tcp`.
+        /// `udp`, `tcp`, `tcp-tls` or `https`.
         network: &'static str,
         /// Our end, once there is one.
         local: Option<SocketAddr>,
@@ -38,6 +40,9 @@ pub enum UpstreamError {
     /// Every server is down.
     #[error("no healthy proxies")]
     NoHealthy,
+    /// No server's address is known, because names have not been resolved.
+    #[error("no address of an upstream is known yet{0}")]
+    Unresolved(String),
     /// Too many queries are in flight.
     #[error("concurrent queries exceeded maximum {0}")]
     Concurrent(usize),
@@ -45,6 +50,33 @@ pub enum UpstreamError {
 
 impl UpstreamError {
     fn sentence(&self) -> String {
+        self.words(true)
+    }
+
+    /// What happened, for the client: without our address and port, which are nobody's business.
+    pub fn public_text(&self) -> String {
+        match self {
+            Self::Io { .. } => self.words(false),
+            other => other.to_string(),
+        }
+    }
+
+    /// The INFO-CODE of an Extended DNS Error (RFC 8914 section 4).
+    pub fn info_code(&self) -> u16 {
+        const OTHER: u16 = 0;
+        const NO_REACHABLE_AUTHORITY: u16 = 22;
+        const NETWORK_ERROR: u16 = 23;
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+                NO_REACHABLE_AUTHORITY
+            }
+            Self::Io { .. } => NETWORK_ERROR,
+            Self::NoHealthy | Self::Unresolved(_) => NO_REACHABLE_AUTHORITY,
+            Self::Concurrent(_) => OTHER,
+        }
+    }
+
+    fn words(&self, with_local: bool) -> String {
         let Self::Io {
             phase,
             network,
@@ -55,22 +87,24 @@ impl UpstreamError {
         else {
             return String::new();
         };
+        let local = local.filter(|_| with_local);
         let (verb, call) = match phase {
             Phase::Dial => ("dial", "connect"),
+            Phase::Handshake => ("dial", "handshake"),
             Phase::Write => ("write", "write"),
             Phase::Read => ("read", "read"),
         };
         let reason = match source.kind() {
             io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-            // Go says only this when a peer closes; we add who it was.
-            io::ErrorKind::UnexpectedEof => return format!("{remote}: EOF"),
+            io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
             io::ErrorKind::ConnectionRefused => format!("{call}: connection refused"),
             io::ErrorKind::ConnectionReset => format!("{call}: connection reset by peer"),
             io::ErrorKind::NetworkUnreachable => format!("{call}: network is unreachable"),
             io::ErrorKind::HostUnreachable => format!("{call}: no route to host"),
+            _ if *phase == Phase::Handshake => format!("{call}: {source}"),
             _ => source.to_string(),
         };
-        match local.filter(|_| *phase != Phase::Dial) {
+        match local.filter(|_| !matches!(phase, Phase::Dial | Phase::Handshake)) {
             Some(local) => format!("{verb} {network} {local}->{remote}: {reason}"),
             None => format!("{verb} {network} {remote}: {reason}"),
         }

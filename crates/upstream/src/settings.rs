@@ -1,5 +1,5 @@
 //! Everything that can be set, with its default.
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,10 +31,53 @@ pub enum Protocol {
         /// The name, or address, that its certificate must be made for.
         name: ServerName<'static>,
     },
+    /// DNS over HTTPS (RFC 8484), over HTTP/2.
+    Https {
+        /// Roots, client certificate, session store; offers `h2`.
+        config: Arc<ClientConfig>,
+        /// The name, or address, that its certificate must be made for.
+        name: ServerName<'static>,
+        /// What is requested, such as `https://192.0.2.1/dns-query`.
+        uri: Arc<str>,
+    },
+}
+
+impl PartialEq for Protocol {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain, Self::Plain) => true,
+            (
+                Self::Tls { config, name },
+                Self::Tls {
+                    config: other,
+                    name: other_name,
+                },
+            ) => Arc::ptr_eq(config, other) && name == other_name,
+            (
+                Self::Https { config, name, uri },
+                Self::Https {
+                    config: other,
+                    name: other_name,
+                    uri: other_uri,
+                },
+            ) => Arc::ptr_eq(config, other) && name == other_name && uri == other_uri,
+            _ => false,
+        }
+    }
+}
+
+/// How DNS over HTTPS asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DohMethod {
+    /// The query is the request's body.
+    #[default]
+    Post,
+    /// The query is part of the URI.
+    Get,
 }
 
 /// A server to ask.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Its address and port.
     pub address: SocketAddr,
@@ -45,8 +88,8 @@ pub struct Server {
 /// What is asked of a server that failed, until it answers.
 #[derive(Clone, Debug)]
 pub struct HealthCheck {
-    /// Time between two checks; they grow apart while the server stays silent, to sixteen times
-    /// this.
+    /// Time between two checks; after sixteen they grow apart while the server stays silent, to
+    /// sixteen times this.
     pub interval: Duration,
     /// RD of the check.
     pub recursion_desired: bool,
@@ -82,6 +125,14 @@ pub struct Settings {
     pub failfast: bool,
     /// RCODEs for which the next server is asked. Default: none.
     pub failover: Vec<Rcode>,
+    /// How long a connection takes new queries. Default: no limit.
+    pub max_age: Option<Duration>,
+    /// Where queries come from. Default: the system decides.
+    pub source_address: Option<IpAddr>,
+    /// Default: POST.
+    pub doh_method: DohMethod,
+    /// The label `proxy_name` of metrics. Default: `forward`.
+    pub proxy_name: &'static str,
 }
 
 impl Default for Settings {
@@ -104,6 +155,10 @@ impl Default for Settings {
             prefer_udp: false,
             failfast: false,
             failover: Vec::new(),
+            max_age: None,
+            source_address: None,
+            doh_method: DohMethod::default(),
+            proxy_name: "forward",
         }
     }
 }

@@ -8,7 +8,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 /// `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a client
 /// certificate, three both.
-pub(crate) fn config(files: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn config(
+    files: &[PathBuf],
+    alpn: &'static [u8],
+) -> Result<Arc<ClientConfig>, String> {
     let (identity, ca) = match files {
         [] => (None, None),
         [ca] => (None, Some(ca)),
@@ -29,7 +32,7 @@ pub(crate) fn config(files: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
         }
     }
     let builder = ClientConfig::builder().with_root_certificates(roots);
-    let config = match identity {
+    let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let explain =
@@ -41,6 +44,10 @@ pub(crate) fn config(files: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
             })?
         }
     };
+    // DNS over TLS may go without (RFC 7858 section 3.1), and old servers refuse what they do not know.
+    if alpn == b"h2" {
+        config.alpn_protocols = vec![alpn.to_vec()];
+    }
     Ok(Arc::new(config))
 }
 

@@ -1,0 +1,233 @@
+//! DNS over HTTPS (RFC 8484) over HTTP/2: one connection of a worker carries all its queries.
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corten_wire::{MESSAGE_OCTETS_MAX, same_question};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use crate::error::Phase;
+use crate::lane::{Kept, Lane};
+use crate::settings::DohMethod;
+use crate::stream::{Route, connect};
+
+const MEDIA_TYPE: &str = "application/dns-message";
+
+/// An open connection's requests.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    requests: SendRequest<Full<Bytes>>,
+    local: Option<SocketAddr>,
+    opened: Instant,
+}
+
+/// What went wrong, and whether the connection had been kept.
+pub(crate) struct Failed {
+    pub(crate) phase: Phase,
+    pub(crate) error: io::Error,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) kept: Kept,
+}
+
+/// A reply, our address, and whether the connection had been kept.
+pub(crate) type Reply = (Vec<u8>, Option<SocketAddr>, Kept);
+
+/// What of a server an HTTPS request needs.
+pub(crate) struct Endpoint<'a> {
+    pub(crate) config: &'a Arc<ClientConfig>,
+    pub(crate) name: &'a ServerName<'static>,
+    pub(crate) uri: &'a str,
+    pub(crate) method: DohMethod,
+    pub(crate) age: Option<std::time::Duration>,
+}
+
+/// Asks one query.
+pub(crate) async fn ask(
+    lane: &Lane,
+    route: &Route,
+    endpoint: &Endpoint<'_>,
+    query: &[u8],
+    until: Instant,
+    fresh: bool,
+) -> Result<Reply, Failed> {
+    let (sender, kept) = sender(lane, route, endpoint, until, fresh)
+        .await
+        .map_err(|(phase, error)| Failed {
+            phase,
+            error,
+            local: None,
+            kept: Kept::No,
+        })?;
+    let local = sender.local;
+    let failed = |error| Failed {
+        phase: Phase::Read,
+        error,
+        local,
+        kept,
+    };
+    match timeout_at(until, request(sender.requests, endpoint, query)).await {
+        Ok(Ok(octets)) => Ok((octets, local, kept)),
+        Ok(Err(error)) => {
+            // What the server answers says nothing about the connection.
+            if error.kind() != io::ErrorKind::InvalidData {
+                *lane.https.lock().await = None;
+            }
+            Err(failed(error))
+        }
+        Err(_) => {
+            *lane.https.lock().await = None;
+            Err(failed(io::ErrorKind::TimedOut.into()))
+        }
+    }
+}
+
+/// The worker's connection; those who come while it is being opened wait for it.
+async fn sender(
+    lane: &Lane,
+    route: &Route,
+    endpoint: &Endpoint<'_>,
+    until: Instant,
+    fresh: bool,
+) -> Result<(Sender, Kept), (Phase, io::Error)> {
+    let late = || (Phase::Dial, io::ErrorKind::TimedOut.into());
+    let mut own = timeout_at(until, lane.https.lock())
+        .await
+        .map_err(|_| late())?;
+    let young = |sender: &&Sender| endpoint.age.is_none_or(|age| sender.opened.elapsed() < age);
+    if !fresh
+        && let Some(sender) = own
+            .as_ref()
+            .filter(|sender| !sender.requests.is_closed())
+            .filter(young)
+    {
+        return Ok((sender.clone(), Kept::Yes));
+    }
+    let began = Instant::now();
+    let limit = until.min(began + route.dial.limit());
+    let opened = timeout_at(limit, open(route, endpoint)).await;
+    route.dial.took(began.elapsed());
+    let sender = opened.map_err(|_| late())??;
+    *own = Some(sender.clone());
+    Ok((sender, Kept::No))
+}
+
+async fn open(route: &Route, endpoint: &Endpoint<'_>) -> Result<Sender, (Phase, io::Error)> {
+    let stream = connect(route).await.map_err(|error| (Phase::Dial, error))?;
+    let local = stream.local_addr().ok();
+    let connector = TlsConnector::from(Arc::clone(endpoint.config));
+    let stream = connector
+        .connect(endpoint.name.clone(), stream)
+        .await
+        .map_err(|error| (Phase::Handshake, error))?;
+    let (requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .map_err(|error| (Phase::Handshake, io::Error::other(error)))?;
+    // Ends with the last request handle, or with the connection.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(Sender {
+        requests,
+        local,
+        opened: Instant::now(),
+    })
+}
+
+async fn request(
+    mut requests: SendRequest<Full<Bytes>>,
+    endpoint: &Endpoint<'_>,
+    query: &[u8],
+) -> io::Result<Vec<u8>> {
+    // RFC 8484 section 4.1: the same query is the same request, for HTTP's caches.
+    let mut message = query.to_vec();
+    if let Some(id) = message.get_mut(..2) {
+        id.fill(0);
+    }
+    let builder = Request::builder().header(ACCEPT, MEDIA_TYPE);
+    let request = match endpoint.method {
+        DohMethod::Post => builder
+            .method("POST")
+            .uri(endpoint.uri)
+            .header(CONTENT_TYPE, MEDIA_TYPE)
+            .body(Full::new(Bytes::from(message))),
+        DohMethod::Get => builder
+            .method("GET")
+            .uri(format!("{}?dns={}", endpoint.uri, base64url(&message)))
+            .body(Full::default()),
+    }
+    .map_err(io::Error::other)?;
+    requests.ready().await.map_err(closed)?;
+    let response = requests.send_request(request).await.map_err(closed)?;
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    if response.status() != StatusCode::OK {
+        return Err(invalid(format!("HTTP status {}", response.status())));
+    }
+    let media_type = response.headers().get(CONTENT_TYPE);
+    if media_type.is_none_or(|media_type| media_type != MEDIA_TYPE) {
+        return Err(invalid(format!("the reply is no {MEDIA_TYPE}")));
+    }
+    let body = Limited::new(response.into_body(), MESSAGE_OCTETS_MAX)
+        .collect()
+        .await
+        .map_err(io::Error::other)?;
+    let octets = body.to_bytes().to_vec();
+    let is_response = octets.get(2).is_some_and(|flags| flags & 0x80 != 0);
+    match is_response && same_question(&octets, query) {
+        true => Ok(octets),
+        false => Err(invalid("the reply answers another question".to_owned())),
+    }
+}
+
+/// A connection that the server has closed looks the same, however that came.
+fn closed(error: hyper::Error) -> io::Error {
+    match error.is_closed() || error.is_canceled() || error.is_incomplete_message() {
+        true => io::ErrorKind::UnexpectedEof.into(),
+        false => io::Error::new(io::ErrorKind::ConnectionReset, error),
+    }
+}
+
+/// Base64 for URLs without padding (RFC 4648 section 5).
+fn base64url(octets: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(octets.len().div_ceil(3) * 4);
+    for chunk in octets.chunks(3) {
+        let mut bits = 0;
+        for at in 0..3 {
+            bits = bits << 8 | u32::from(chunk.get(at).copied().unwrap_or(0));
+        }
+        for at in 0..=chunk.len() {
+            let letter = bits >> (18 - 6 * at) & 63;
+            text.push(char::from(LETTERS[letter as usize]));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64url_is_that_of_the_rfc() {
+        // RFC 4648 section 10.
+        for (octets, text) in [
+            (&b""[..], ""),
+            (b"f", "Zg"),
+            (b"fo", "Zm8"),
+            (b"foo", "Zm9v"),
+            (b"foobar", "Zm9vYmFy"),
+            (&[0xfb, 0xff], "-_8"),
+        ] {
+            assert_eq!(base64url(octets), text);
+        }
+    }
+}

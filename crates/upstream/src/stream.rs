@@ -1,0 +1,256 @@
+//! TCP and TLS: connections with many queries in flight (RFC 7766 section 6.2.1.1).
+//!
+//! A connection is a task that owns the stream. Queries that are entered at about the same time
+//! leave with one write, in one TLS record; one read takes many replies.
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use corten_wire::MESSAGE_OCTETS_MAX;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::dial::Dial;
+use crate::error::Phase;
+use crate::flight::{Attended, Carrier, Flight, Limits, Loss, Refusal, Ticket};
+use crate::lane::Lane;
+use crate::settings::{Protocol, Server, Settings};
+
+/// Queries of one connection's life; ids and counters stay small.
+const QUERIES_MAX: u32 = 1_000_000;
+/// Octets that one read takes at most.
+const READ_OCTETS: usize = 16 * 1024;
+/// A connection whose oldest query has waited this long while nothing came is slow: new queries
+/// rather take another one.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// A connection, from before it is there until its last query has left.
+pub(crate) struct Connection {
+    flight: Flight,
+    local: OnceLock<SocketAddr>,
+}
+
+impl Carrier for Connection {
+    fn flight(&self) -> &Flight {
+        &self.flight
+    }
+}
+
+/// What a connection's task works with.
+pub(crate) struct Route {
+    pub(crate) server: Arc<Server>,
+    pub(crate) dial: Arc<Dial>,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) wait: Duration,
+}
+
+impl Connection {
+    /// Begins to connect; queries may be entered at once.
+    pub(crate) fn open(route: Route, settings: &Settings, lane: &Arc<Lane>) -> Arc<Self> {
+        let connection = Arc::new(Self {
+            flight: Flight::new(Limits {
+                queries: QUERIES_MAX,
+                idle: settings.expire,
+                age: settings.max_age.unwrap_or(Duration::MAX),
+            }),
+            local: OnceLock::new(),
+        });
+        tokio::spawn(Arc::clone(&connection).attend(route, Arc::downgrade(lane)));
+        connection
+    }
+
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local.get().copied()
+    }
+
+    /// Enters a query, unless so many are in flight already, or the connection is slow where
+    /// `patient` is not set.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        query: &[u8],
+        until: Instant,
+        in_flight_max: usize,
+        patient: bool,
+    ) -> Result<Ticket<Self>, Refusal> {
+        let mut inner = self.flight.lock();
+        let waiting = inner.in_flight();
+        if waiting >= in_flight_max || !patient && inner.is_slow(SLOW) {
+            return Err(Refusal::Full);
+        }
+        // Whoever comes while it is being opened shares its fate, too.
+        let first = inner.entered() == 0 || self.local.get().is_none();
+        let id = inner.enter(query, until, |message, output| {
+            output.extend_from_slice(&(message.len() as u16).to_be_bytes());
+            output.extend_from_slice(message);
+            Ok(())
+        })?;
+        inner.wake_task();
+        Ok(Ticket::new(Arc::clone(self), id, first))
+    }
+
+    async fn attend(self: Arc<Self>, route: Route, lane: Weak<Lane>) {
+        let _attended = Attended(&self.flight);
+        tokio::select! {
+            biased;
+            () = self.flight.until_over() => (),
+            (phase, error) = self.serve(&route) => {
+                if let Some(lane) = lane.upgrade() {
+                    lane.note_end(&self);
+                }
+                let text = error.to_string().into();
+                self.flight.fail(&Loss::Broken(phase, error.kind(), text));
+            }
+        }
+        if let Some(lane) = lane.upgrade() {
+            lane.forget_connection(&self);
+        }
+    }
+
+    /// Connects and talks until something breaks.
+    async fn serve(&self, route: &Route) -> (Phase, io::Error) {
+        let began = Instant::now();
+        let limit = route.dial.limit();
+        let dialled = match timeout(limit, connect(route)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        route.dial.took(began.elapsed());
+        let stream = match dialled {
+            Ok(stream) => stream,
+            Err(error) => return (Phase::Dial, error),
+        };
+        if let Ok(local) = stream.local_addr() {
+            let _ = self.local.set(local);
+        }
+        let Protocol::Tls { config, name } = &route.server.protocol else {
+            self.flight.lock().begin(route.wait);
+            return self.talk(stream).await;
+        };
+        let connector = TlsConnector::from(Arc::clone(config));
+        match timeout(limit, connector.connect(name.clone(), stream)).await {
+            Ok(Ok(stream)) => {
+                self.flight.lock().begin(route.wait);
+                self.talk(stream).await
+            }
+            Ok(Err(error)) => (Phase::Handshake, error),
+            Err(_) => (Phase::Handshake, io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> (Phase, io::Error) {
+        let mut talk = Talk {
+            stream,
+            output: Vec::new(),
+            written: 0,
+            flushed: true,
+            input: Vec::new(),
+        };
+        poll_fn(|context| talk.go_on(&self.flight, context)).await
+    }
+}
+
+/// Opens a TCP connection to the server.
+pub(crate) async fn connect(route: &Route) -> io::Result<TcpStream> {
+    let remote = route.server.address;
+    let socket = match remote {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    let own = route.source.filter(|ip| ip.is_ipv4() == remote.is_ipv4());
+    if let Some(own) = own {
+        socket.bind((own, 0).into())?;
+    }
+    let stream = socket.connect(remote).await?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// A stream and what is on its way in both directions.
+struct Talk<S> {
+    stream: S,
+    output: Vec<u8>,
+    written: usize,
+    flushed: bool,
+    input: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+    /// Writes and reads what is possible now; ready when the stream is broken.
+    fn go_on(&mut self, flight: &Flight, context: &mut Context<'_>) -> Poll<(Phase, io::Error)> {
+        if let Err(error) = self.write(flight, context) {
+            return Poll::Ready((Phase::Write, error));
+        }
+        loop {
+            match self.read(flight, context) {
+                Poll::Ready(Ok(())) => (),
+                Poll::Ready(Err(error)) => return Poll::Ready((Phase::Read, error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn write(&mut self, flight: &Flight, context: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            if self.written == self.output.len() {
+                self.output.clear();
+                self.written = 0;
+                flight.lock().take_output(&mut self.output, context);
+            }
+            let mut stream = Pin::new(&mut self.stream);
+            if let Some(rest) = self.output.get(self.written..).filter(|o| !o.is_empty()) {
+                match stream.as_mut().poll_write(context, rest)? {
+                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(count) => {
+                        self.written += count;
+                        self.flushed = false;
+                        continue;
+                    }
+                    Poll::Pending => return Ok(()),
+                }
+            }
+            if !self.flushed {
+                self.flushed = stream.poll_flush(context)?.is_ready();
+            }
+            return Ok(());
+        }
+    }
+
+    /// Reads once, and delivers the whole messages.
+    fn read(&mut self, flight: &Flight, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.input.len();
+        self.input.resize(before + READ_OCTETS, 0);
+        let mut buffer = ReadBuf::new(&mut self.input[before..]);
+        let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+        let count = buffer.filled().len();
+        self.input.truncate(before + count);
+        match read {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) if count == 0 => {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            Poll::Ready(Ok(())) => (),
+        }
+        let mut inner = flight.lock();
+        inner.heard(Instant::now());
+        let mut at = 0;
+        while let Some((length, rest)) = self.input.get(at..).and_then(|o| o.split_first_chunk()) {
+            let length = usize::from(u16::from_be_bytes(*length));
+            let Some(message) = rest.get(..length) else {
+                break;
+            };
+            inner.deliver(message, true);
+            at += 2 + length;
+        }
+        drop(inner);
+        self.input.drain(..at);
+        debug_assert!(self.input.len() <= MESSAGE_OCTETS_MAX + 2);
+        Poll::Ready(Ok(()))
+    }
+}
