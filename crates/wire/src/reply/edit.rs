@@ -1,5 +1,6 @@
 //! Changes that leave every record where it is.
 use super::{Record, Reply, Section};
+use crate::query::be16;
 
 impl Reply {
     /// Drops the sections behind the answer.
@@ -29,12 +30,9 @@ impl Reply {
     pub fn option(&self, code: u16) -> Option<&[u8]> {
         let mut rest = &self.options[..];
         loop {
-            let [c0, c1, l0, l1, ..] = *rest else {
-                return None;
-            };
-            let end = 4 + usize::from(u16::from_be_bytes([l0, l1]));
+            let end = 4 + usize::from(be16(rest, 2)?);
             let (option, behind) = rest.split_at_checked(end)?;
-            if [c0, c1] == code.to_be_bytes() {
+            if be16(option, 0)? == code {
                 return option.get(4..);
             }
             rest = behind;

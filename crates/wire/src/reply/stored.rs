@@ -157,19 +157,6 @@ impl Reply {
             late || early
         })
     }
-
-    /// Data of the first EDNS option with this code.
-    pub fn option(&self, code: u16) -> Option<&[u8]> {
-        let mut rest = &self.options[..];
-        loop {
-            let end = 4 + usize::from(be16(rest, 2)?);
-            let (option, behind) = rest.split_at_checked(end)?;
-            if be16(option, 0)? == code {
-                return option.get(4..);
-            }
-            rest = behind;
-        }
-    }
 }
 
 #[cfg(test)]
