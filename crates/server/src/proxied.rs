@@ -254,6 +254,8 @@ mod tests {
     fn policies_of_datagrams() {
         let message = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
         let with = [header([203, 0, 113, 7], true), message.clone()].concat();
+        // The proxy's own, such as a health check.
+        let local = [b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(), message.clone()].concat();
         let (peer, client) = (peer(9), SocketAddr::from(([203, 0, 113, 7], 5353)));
         for (policy, octets, expected) in [
             (HeaderPolicy::Use, &with, Some((client, &message[..]))),
@@ -262,6 +264,7 @@ mod tests {
             (HeaderPolicy::Reject, &with, None),
             (HeaderPolicy::Reject, &message, Some((peer, &message[..]))),
             (HeaderPolicy::Skip, &with, Some((peer, &with[..]))),
+            (HeaderPolicy::Use, &local, Some((peer, &message[..]))),
             (HeaderPolicy::Use, &header([1, 2, 3, 4], false), None),
             (HeaderPolicy::Use, &with[..20].to_vec(), None),
             (
