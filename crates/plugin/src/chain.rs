@@ -251,7 +251,10 @@ impl Chain {
         );
         match phase {
             Phase::Query => self.turn(ex, at, floor, flow),
-            Phase::Response | Phase::Sent => self.back(ex, floor),
+            Phase::Response | Phase::Sent => {
+                done(ex, at);
+                self.back(ex, floor)
+            }
         }
     }
 

@@ -36,8 +36,8 @@ pub use corten_wire as wire;
 pub use directive::{Directive, checked};
 pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
-pub use http;
 pub use format::{Format, Told};
+pub use http;
 pub use listener::{
     HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
 };

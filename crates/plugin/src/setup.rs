@@ -12,8 +12,8 @@ use corten_corefile::{
 use corten_wire::Name;
 
 use crate::{
-    Announcement, Fallthrough, ListenerOptions, MetadataCollector, Plugin, Process, Refusals, Roster,
-    Running, TlsIdentity, View, Zones,
+    Announcement, Fallthrough, ListenerOptions, MetadataCollector, Plugin, Process, Refusals,
+    Roster, Running, TlsIdentity, View, Zones,
 };
 
 /// One server block: what its keys say.

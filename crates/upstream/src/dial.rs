@@ -27,8 +27,7 @@ impl Dial {
     pub(crate) fn took(&self, time: Duration) {
         let (old, new) = (self.0.load(Relaxed), time.as_micros() as u64);
         // Two at a time may lose one of both; it is an average.
-        self.0
-            .store(old - old / WEIGHT + new / WEIGHT, Relaxed);
+        self.0.store(old - old / WEIGHT + new / WEIGHT, Relaxed);
     }
 }
 

@@ -59,14 +59,15 @@ pub(crate) async fn ask(
     until: Instant,
     fresh: bool,
 ) -> Result<Reply, Failed> {
-    let (sender, kept) = sender(lane, route, endpoint, until, fresh)
-        .await
-        .map_err(|(phase, error)| Failed {
-            phase,
-            error,
-            local: None,
-            kept: Kept::No,
-        })?;
+    let (sender, kept) =
+        sender(lane, route, endpoint, until, fresh)
+            .await
+            .map_err(|(phase, error)| Failed {
+                phase,
+                error,
+                local: None,
+                kept: Kept::No,
+            })?;
     let local = sender.local;
     let failed = |error| Failed {
         phase: Phase::Read,

@@ -8,10 +8,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 /// `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a client
 /// certificate, three both.
-pub(crate) fn config(
-    files: &[PathBuf],
-    alpn: &'static [u8],
-) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<ClientConfig>, String> {
     let (identity, ca) = match files {
         [] => (None, None),
         [ca] => (None, Some(ca)),

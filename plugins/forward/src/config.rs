@@ -177,7 +177,11 @@ fn identity(line: &Occurrence<'_>, files: &[std::path::PathBuf]) -> String {
     words(line, &mut text);
     for file in files {
         // They have just been read; a new certificate is a new configuration.
-        text.push_str(&format!("{} {:?}", file.display(), std::fs::read(file).ok()));
+        text.push_str(&format!(
+            "{} {:?}",
+            file.display(),
+            std::fs::read(file).ok()
+        ));
     }
     text
 }

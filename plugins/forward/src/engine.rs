@@ -62,7 +62,8 @@ impl Engine {
     fn take(&self, known: &[Vec<SocketAddr>]) {
         let pairs = self.targets.iter().zip(known);
         let mut servers: Vec<Server> = Vec::new();
-        for (target, address) in pairs.flat_map(|(target, all)| all.iter().map(move |a| (target, *a)))
+        for (target, address) in
+            pairs.flat_map(|(target, all)| all.iter().map(move |a| (target, *a)))
         {
             match self.maker.server(target, address) {
                 Ok(server) if !servers.contains(&server) => servers.push(server),

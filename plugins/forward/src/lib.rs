@@ -180,10 +180,7 @@ impl Forward {
             }
             Err(error) => {
                 let network = answered.network.name();
-                let flow = ex.fail(
-                    Rcode::SERVFAIL,
-                    format!("read {network} {server}: {error}"),
-                );
+                let flow = ex.fail(Rcode::SERVFAIL, format!("read {network} {server}: {error}"));
                 ex.explain(NETWORK_ERROR, &format!("read {network} {server}: {error}"));
                 flow
             }

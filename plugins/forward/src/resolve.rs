@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn addresses_stand_behind_their_aliases() {
-        let mut message = b"\0\0\x81\x80\0\x01\0\x02\0\0\0\0\x01a\x07example\0\0\x01\0\x01".to_vec();
+        let mut message =
+            b"\0\0\x81\x80\0\x01\0\x02\0\0\0\0\x01a\x07example\0\0\x01\0\x01".to_vec();
         message.extend(b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01b\xc0\x0e");
         message.extend(b"\xc0\x27\0\x01\0\x01\0\0\0\x1e\0\x04\xc0\0\x02\x01");
         let question = Question {
@@ -143,10 +144,7 @@ mod tests {
         };
         let mut reply = Reply::new();
         reply.load(&Query::ask(0, &question), &message).unwrap();
-        let expected = (
-            vec!["192.0.2.1".parse().unwrap()],
-            Duration::from_secs(30),
-        );
+        let expected = (vec!["192.0.2.1".parse().unwrap()], Duration::from_secs(30));
         assert_eq!(addresses(&reply, RecordType::A), expected);
     }
 }

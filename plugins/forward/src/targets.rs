@@ -141,7 +141,9 @@ fn place(host: &str, scheme: Scheme) -> Option<Place> {
 
 /// `IP`, `IP:PORT`, `[IP]` or `[IP]:PORT`.
 pub(crate) fn address(text: &str, port: u16) -> Option<SocketAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     match bare.unwrap_or(text).parse::<IpAddr>() {
         Ok(ip) => Some(SocketAddr::new(ip, port)),
         Err(_) => text.parse().ok(),
