@@ -6,6 +6,7 @@
 //! | [`server`] | the server as a child process |
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
 //! | [`upstream`] | a scripted name server |
+//! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`life`] | reloads and stops under load |
 //! | [`panics`] | a plugin that panics |
@@ -21,6 +22,7 @@ mod architecture;
 mod cases;
 mod certificates;
 mod client;
+mod collectors;
 mod compare;
 mod life;
 mod message;
