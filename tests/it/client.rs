@@ -268,3 +268,44 @@ pub(crate) fn ask(port: u16, name: &str, rtype: &str) -> Result<Message, NoAnswe
     let opts = Options::new();
     send(&Query::new(name, rtype, &opts), &opts, port, Path::new("."))
 }
+
+/// Sends groups of queries and counts answers; then looks whether the server closes the connection.
+pub(crate) fn talk(
+    stream: &mut (impl Read + Write),
+    timer: &TcpStream,
+    groups: Vec<(Vec<u8>, usize)>,
+    gap: Duration,
+    wait: Duration,
+) -> (usize, &'static str) {
+    let mut answered = 0;
+    for (octets, count) in groups {
+        std::thread::sleep(gap);
+        if stream
+            .write_all(&octets)
+            .and_then(|()| stream.flush())
+            .is_err()
+        {
+            return (answered, "closed");
+        }
+        for _ in 0..count {
+            if read_message(stream).is_err() {
+                return (answered, "closed");
+            }
+            answered += 1;
+        }
+    }
+    timer.set_read_timeout(Some(wait)).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(0) => (answered, "closed"),
+        Ok(_) => (answered, "another answer"),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ) =>
+        {
+            (answered, "open")
+        }
+        Err(_) => (answered, "closed"),
+    }
+}

@@ -7,6 +7,7 @@
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
 //! | [`http`] | an HTTP client, and the steps of cases that need one |
 //! | [`upstream`] | a scripted name server |
+//! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
@@ -27,6 +28,7 @@ mod caching;
 mod cases;
 mod certificates;
 mod client;
+mod collectors;
 mod compare;
 mod http;
 mod life;

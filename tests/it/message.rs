@@ -176,6 +176,12 @@ impl Message {
         Some(message)
     }
 
+    /// Name and type of the question.
+    pub(crate) fn asked(&self) -> (&str, String) {
+        let (name, rtype, _) = self.question.as_ref().expect("a question");
+        (name, type_name(*rtype))
+    }
+
     pub(crate) fn rcode_name(&self) -> String {
         if self.rcode == 16 {
             "BADVERS".into()

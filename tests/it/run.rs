@@ -1,6 +1,6 @@
 //! Carrying out a case: what stands around the server, its steps, and the comparison.
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use regex::{Captures, Regex};
 use crate::cases::Case;
 use crate::certificates;
 use crate::client::{self, NoAnswer, Options, Query, hex};
+use crate::collectors::Collectors;
 use crate::compare::differences;
 use crate::http;
 use crate::message::Message;
@@ -23,6 +24,7 @@ pub(crate) struct Run<'c> {
     env: BTreeMap<String, String>,
     ports: BTreeMap<String, u16>,
     upstreams: BTreeMap<String, Upstream>,
+    collectors: Collectors,
     server: Option<Process>,
     log_at: usize,
 }
@@ -38,6 +40,7 @@ impl<'c> Run<'c> {
             env: BTreeMap::new(),
             ports: BTreeMap::new(),
             upstreams: BTreeMap::new(),
+            collectors: Collectors::default(),
             server: None,
             log_at: 0,
         };
@@ -51,6 +54,7 @@ impl<'c> Run<'c> {
                 run.upstreams.insert(name.to_owned(), upstream);
             }
         }
+        run.collectors = Collectors::start(case, run.folder.path(), &mut run.ports);
         let all: String = case
             .sections
             .iter()
@@ -82,6 +86,7 @@ impl<'c> Run<'c> {
         for (name, body) in &case.sections {
             if !matches!(name.as_str(), "test" | "env" | "args" | "stdin")
                 && !name.starts_with("upstream ")
+                && !Collectors::is_section(name)
             {
                 run.write(name, body);
             }
@@ -214,6 +219,13 @@ impl<'c> Run<'c> {
             "http" => http::step(words, self.folder.path()),
             "metric" => http::metric(words, &self.env, self.folder.path(), |l| self.mask(l)),
             "files" => self.files(words[0]),
+            "tap" | "collector" => {
+                let (mut all, folder) = (std::mem::take(&mut self.collectors), self.folder.path());
+                let mask = |line: &str| self.mask(line);
+                let lines = all.step(kind, words[0], folder, expected.len(), mask);
+                self.collectors = all;
+                lines?
+            }
             other => return Err(format!("a step '{other}' is not known here")),
         })
     }
@@ -332,11 +344,11 @@ impl<'c> Run<'c> {
             let mut stream =
                 client::tls(address, Duration::from_secs(2), &opts, self.folder.path()).unwrap();
             let timer = stream.sock.try_clone().unwrap();
-            talk(&mut stream, &timer, groups, gap, wait)
+            client::talk(&mut stream, &timer, groups, gap, wait)
         } else {
             let mut stream = client::tcp(address, Duration::from_secs(2)).unwrap();
             let timer = stream.try_clone().unwrap();
-            talk(&mut stream, &timer, groups, gap, wait)
+            client::talk(&mut stream, &timer, groups, gap, wait)
         };
         vec![format!("{answered} answered, then {end}")]
     }
@@ -458,46 +470,5 @@ impl<'c> Run<'c> {
             .collect();
         names.sort();
         names
-    }
-}
-
-/// Sends groups of queries and counts answers; then looks whether the server closes the connection.
-fn talk(
-    stream: &mut (impl Read + Write),
-    timer: &TcpStream,
-    groups: Vec<(Vec<u8>, usize)>,
-    gap: Duration,
-    wait: Duration,
-) -> (usize, &'static str) {
-    let mut answered = 0;
-    for (octets, count) in groups {
-        std::thread::sleep(gap);
-        if stream
-            .write_all(&octets)
-            .and_then(|()| stream.flush())
-            .is_err()
-        {
-            return (answered, "closed");
-        }
-        for _ in 0..count {
-            if client::read_message(stream).is_err() {
-                return (answered, "closed");
-            }
-            answered += 1;
-        }
-    }
-    timer.set_read_timeout(Some(wait)).unwrap();
-    match stream.read(&mut [0]) {
-        Ok(0) => (answered, "closed"),
-        Ok(_) => (answered, "another answer"),
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-            ) =>
-        {
-            (answered, "open")
-        }
-        Err(_) => (answered, "closed"),
     }
 }
