@@ -95,8 +95,8 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let sockets = open_new(&generation, None, workers.count())?;
         let hosts = http::open_new(&generation, None).map_err(StartError)?;
+        let sockets = open_new(&generation, None, workers.count())?;
         let server = Arc::new(Self {
             settings,
             process,
@@ -147,8 +147,8 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let sockets = open_new(&generation, Some(&before), workers.count())?;
         let hosts = http::open_new(&generation, Some(&before)).map_err(StartError)?;
+        let sockets = open_new(&generation, Some(&before), workers.count())?;
         start_plugins(&generation, &self.process).await?;
         for warning in &generation.warnings {
             tracing::warn!("{warning}");
