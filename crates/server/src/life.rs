@@ -101,8 +101,8 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let (sockets, open) = open_new(&generation, &Open::new(), workers.count())?;
         let hosts = http::open_new(&generation, None).map_err(StartError)?;
+        let (sockets, open) = open_new(&generation, &Open::new(), workers.count())?;
         let server = Arc::new(Self {
             settings,
             process,
@@ -154,8 +154,8 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let (sockets, open) = open_new(&generation, &state.open, workers.count())?;
         let hosts = http::open_new(&generation, Some(&before)).map_err(StartError)?;
+        let (sockets, open) = open_new(&generation, &state.open, workers.count())?;
         start_plugins(&generation, &self.process).await?;
         for warning in &generation.warnings {
             tracing::warn!("{warning}");

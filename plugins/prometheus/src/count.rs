@@ -395,6 +395,21 @@ mod tests {
     }
 
     #[test]
+    fn counting_the_second_query_of_a_kind_allocates_nothing() {
+        let counts = Counts::new(vec!["a.".into()]);
+        let mut ex = Exchange::new();
+        assert_eq!(ex.query.read(QUERY), Gate::Pass);
+        ex.site = Site::new("dns://allocation-test:53", "");
+        let _ = ex.answer(Rcode::NOERROR);
+        counts.count(&ex);
+        let counted = allocation_counter::measure(|| (0..100).for_each(|_| counts.count(&ex)));
+        assert_eq!(counted.count_total, 0);
+        let all = lines("dns://allocation-test:53");
+        let total = |line: &&String| line.contains("_total{") && line.ends_with(" 101");
+        assert_eq!(all.iter().filter(total).count(), 3, "{all:?}");
+    }
+
+    #[test]
     fn what_reaches_no_chain_is_dropped() {
         let server = "dns://dropped-test:53";
         let dropped = Dropped::default();
