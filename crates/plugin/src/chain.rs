@@ -207,13 +207,14 @@ impl Chain {
             ex.watchers &= !(1 << at);
             ex.cursor = at;
             let flow = self.links[usize::from(at)].on_response(ex);
-            if flow != Flow::Wait {
+            if !matches!(flow, Flow::Wait | Flow::Again) {
                 done(ex, at);
             }
             match flow {
                 Flow::Wait => return Progress::Waits(at, Phase::Response),
                 Flow::Again if ex.rounds < Self::ROUNDS_MAX => return self.again(ex, at, floor),
                 Flow::Again => {
+                    done(ex, at);
                     let name = self.links[usize::from(at)].name();
                     let _ = ex.fail(
                         Rcode::SERVFAIL,

@@ -161,3 +161,144 @@ impl Plugin for Log {
         Flow::Respond
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use corten_plugin::corefile::{Source, parse};
+    use corten_plugin::wire::{Gate, Rcode};
+    use corten_plugin::{Block, Parts, Peers, ServerOptions, Spool, SpoolLimit};
+
+    use super::*;
+
+    /// The plugin of a block with these lines.
+    fn plugin(lines: &str, process: &Arc<Process>) -> Result<Arc<dyn Plugin>, String> {
+        let text = format!("example {{\n{lines}\n}}");
+        let source = Source {
+            name: "Corefile",
+            text: &text,
+            path: None,
+        };
+        let corefile = parse(&source, &["log"], &|_| None).unwrap();
+        let block = Block {
+            zones: vec!["example".parse().unwrap()],
+            transports: Vec::new(),
+        };
+        let (mut options, mut offers) = (ServerOptions::default(), Peers::default());
+        let (mut made, mut everywhere) = (Vec::new(), Vec::new());
+        let mut parts = Setup {
+            directive: "log",
+            block: &block,
+            options: &mut options,
+            process,
+            parts: Parts {
+                lines: &corefile.blocks[0].directives,
+                before: &[],
+                made: &mut made,
+                everywhere: &mut everywhere,
+                offers: &mut offers,
+            },
+        };
+        setup(&mut parts).map_err(|error| error.to_string())?;
+        Ok(made.remove(0))
+    }
+
+    fn process() -> Arc<Process> {
+        let limit = SpoolLimit {
+            entries: 10,
+            octets: 10_000,
+        };
+        let process = Arc::new(Process::default());
+        process.set_lines(Arc::new(Spool::new(limit, || ())));
+        process
+    }
+
+    fn lines(process: &Process, spare: &mut Vec<u8>) -> String {
+        let mut text = String::new();
+        let lines = process.lines().unwrap();
+        lines.drain(spare, |octets, _| {
+            text.push_str(std::str::from_utf8(octets).unwrap())
+        });
+        text
+    }
+
+    fn over(rcode: Rcode) -> Exchange {
+        let mut ex = Exchange::new();
+        let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x01\0\x01";
+        assert_eq!(ex.query.read(query), Gate::Pass);
+        let _ = ex.answer(rcode);
+        ex
+    }
+
+    #[test]
+    fn the_first_rule_for_the_name_decides() {
+        for (rules, rcode, line) in [
+            ("log", Rcode::NOERROR, None),
+            (
+                "log a.example b.example {name}\nlog example {rcode}",
+                Rcode::REFUSED,
+                Some("[INFO] REFUSED\n"),
+            ),
+            (
+                "log example {name} {\nclass denial\n}\nlog . {rcode}",
+                Rcode::REFUSED,
+                Some(""),
+            ),
+            (
+                "log . {name} {\nclass denial error\n}",
+                Rcode::REFUSED,
+                Some("[INFO] www.example.\n"),
+            ),
+            (
+                "log . {name} {\nclass denial\nclass all\n}",
+                Rcode::REFUSED,
+                Some("[INFO] www.example.\n"),
+            ),
+            ("log {combined}", Rcode::NXDOMAIN, None),
+        ] {
+            let process = process();
+            let plugin = plugin(rules, &process).unwrap();
+            let _ = plugin.on_response(&mut over(rcode));
+            let text = lines(&process, &mut Vec::new());
+            match line {
+                Some(line) => assert_eq!(text, line, "{rules}"),
+                None => assert!(
+                    text.starts_with(
+                        "[INFO] 0.0.0.0:0 - 4660 \"A IN www.example. udp 29 false 512\""
+                    ),
+                    "{text}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (rules, error) in [
+            ("log {\nclass\n}", "Wrong argument count"),
+            ("log {\nclass warnings\n}", "invalid Class: warnings"),
+            ("log {\nclas error\n}", "unknown property 'clas'"),
+        ] {
+            let Err(text) = plugin(rules, &process()) else {
+                panic!("{rules} is taken");
+            };
+            assert!(text.contains(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_allocates_nothing() {
+        let (process, mut spare) = (process(), Vec::new());
+        let plugin = plugin("log", &process).unwrap();
+        let mut ex = over(Rcode::NOERROR);
+        // Two buffers change places, and both have to grow.
+        for _ in 0..2 {
+            let _ = plugin.on_response(&mut ex);
+            process.lines().unwrap().drain(&mut spare, |_, _| ());
+        }
+        let info = allocation_counter::measure(|| {
+            let _ = plugin.on_response(&mut ex);
+            process.lines().unwrap().drain(&mut spare, |_, _| ());
+        });
+        assert_eq!(info.count_total, 0);
+    }
+}
