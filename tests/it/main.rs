@@ -26,6 +26,7 @@ mod life;
 mod message;
 mod panics;
 mod readme;
+mod repeat;
 mod run;
 mod server;
 mod upstream;
