@@ -28,7 +28,7 @@ pub(crate) struct Note {
 /// What one rule does to the response.
 pub(crate) enum Step {
     /// A name rule, by its place in the list, and its mapping for this query.
-    Names(usize, Option<Remap>),
+    Names(usize, Option<Box<Remap>>),
     Ttl(u32, u32),
     Rcode(Rcode, Rcode),
     /// A rule for CNAME targets, by its place in the list.
@@ -51,7 +51,7 @@ pub(crate) enum After {
     /// The response is as it should be.
     Ready,
     /// The plugins below are to be asked for this name.
-    Ask(Name),
+    Ask(Box<Name>),
 }
 
 impl Note {
@@ -85,7 +85,7 @@ impl Note {
                         ..
                     }) = rules.get(at)
                     {
-                        map_back(ex, rule, remap.as_ref());
+                        map_back(ex, rule, remap.as_deref());
                     }
                 }
                 Step::Cname(at) => {
@@ -109,7 +109,7 @@ impl Note {
                             record,
                             target: target.clone(),
                         });
-                        return After::Ask(target);
+                        return After::Ask(Box::new(target));
                     }
                 }
             }
