@@ -37,6 +37,7 @@ mod panics;
 mod parallel;
 mod proxied;
 mod readme;
+mod repeat;
 mod run;
 mod server;
 mod sockets;

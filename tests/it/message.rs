@@ -18,6 +18,8 @@ pub(crate) const TYPES: &[(&str, u16)] = &[
     ("TXT", 16),
     ("AAAA", 28),
     ("SRV", 33),
+    ("NAPTR", 35),
+    ("DNAME", 39),
     ("DS", 43),
     ("RRSIG", 46),
     ("ANY", 255),
@@ -351,7 +353,19 @@ fn rdata_text(wire: &[u8], at: usize, rdata: &[u8], rtype: u16) -> Option<String
     Some(match type_name(rtype).as_str() {
         "A" => Ipv4Addr::from(<[u8; 4]>::try_from(rdata).ok()?).to_string(),
         "AAAA" => Ipv6Addr::from(<[u8; 16]>::try_from(rdata).ok()?).to_string(),
-        "NS" | "CNAME" | "PTR" => name_at(wire, at)?.0,
+        "NS" | "CNAME" | "PTR" | "DNAME" => name_at(wire, at)?.0,
+        "NAPTR" => {
+            let (mut texts, mut from) = (Vec::new(), 4);
+            for _ in 0..3 {
+                let length = usize::from(*rdata.get(from)?);
+                let text = rdata.get(from + 1..from + 1 + length)?;
+                texts.push(format!("\"{}\"", String::from_utf8_lossy(text)));
+                from += 1 + length;
+            }
+            let (order, preference) = (u16_at(rdata, 0)?, u16_at(rdata, 2)?);
+            let name = name_at(wire, at + from)?.0;
+            format!("{order} {preference} {} {name}", texts.join(" "))
+        }
         "MX" => format!("{} {}", u16_at(rdata, 0)?, name_at(wire, at + 2)?.0),
         "SRV" => format!(
             "{} {} {} {}",
@@ -387,7 +401,34 @@ pub(crate) fn rdata_wire(rtype: u16, text: &str) -> Vec<u8> {
     match type_name(rtype).as_str() {
         "A" => text.parse::<Ipv4Addr>().unwrap().octets().to_vec(),
         "AAAA" => text.parse::<Ipv6Addr>().unwrap().octets().to_vec(),
-        "NS" | "CNAME" | "PTR" => wire_name(text),
+        "NS" | "CNAME" | "PTR" | "DNAME" => wire_name(text),
+        "SRV" => {
+            let numbers = fields[..3]
+                .iter()
+                .map(|field| field.parse::<u16>().unwrap());
+            let mut wire: Vec<u8> = numbers.flat_map(u16::to_be_bytes).collect();
+            wire.extend(wire_name(fields[3]));
+            wire
+        }
+        "NAPTR" => {
+            let numbers = fields[..2]
+                .iter()
+                .map(|field| field.parse::<u16>().unwrap());
+            let mut wire: Vec<u8> = numbers.flat_map(u16::to_be_bytes).collect();
+            for field in &fields[2..5] {
+                let text = field.trim_matches('"');
+                wire.push(u8::try_from(text.len()).unwrap());
+                wire.extend(text.as_bytes());
+            }
+            wire.extend(wire_name(fields[5]));
+            wire
+        }
+        "HINFO" => {
+            let texts = fields.iter().map(|field| field.trim_matches('"'));
+            texts
+                .flat_map(|text| [&[text.len() as u8], text.as_bytes()].concat())
+                .collect()
+        }
         "SOA" => {
             let mut wire = [wire_name(fields[0]), wire_name(fields[1])].concat();
             fields[2..]

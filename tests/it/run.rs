@@ -230,7 +230,7 @@ impl<'c> Run<'c> {
         })
     }
 
-    fn query(&self, words: &[&str]) -> Vec<String> {
+    pub(crate) fn query(&self, words: &[&str]) -> Vec<String> {
         let (opts, port, rest) = self.options(words);
         let query = Query::new(rest[0], rest.get(1).copied().unwrap_or("A"), &opts);
         match client::send(&query, &opts, port, self.folder.path()) {
@@ -252,23 +252,6 @@ impl<'c> Run<'c> {
             }
         }
         (opts, port, rest)
-    }
-
-    fn repeat(&self, words: &[&str]) -> Vec<String> {
-        let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-        for _ in 0..words[0].parse::<usize>().unwrap() {
-            let lines = self.query(&[&words[2..], &["+order"]].concat());
-            *tally.entry(lines.join(" / ")).or_default() += 1;
-        }
-        if words.contains(&"+count") {
-            let mut lines: Vec<_> = tally
-                .into_iter()
-                .map(|(text, count)| format!("{count}x {text}"))
-                .collect();
-            lines.sort();
-            return lines;
-        }
-        tally.into_keys().collect()
     }
 
     fn raw(&self, words: &[&str]) -> Vec<String> {

@@ -36,7 +36,9 @@ impl Prefix {
             .ok_or_else(no_cidr)?;
         match address {
             IpAddr::V4(_) if bits <= 32 => Err(PrefixError::V4(text.to_owned())),
-            IpAddr::V6(_) if bits <= 128 && (bits % 8 != 0 || !(32..=96).contains(&bits)) => {
+            IpAddr::V6(_)
+                if bits <= 128 && (!bits.is_multiple_of(8) || !(32..=96).contains(&bits)) =>
+            {
                 Err(PrefixError::Length(text.to_owned()))
             }
             IpAddr::V6(v6) if bits <= 128 => {

@@ -15,7 +15,7 @@ pub(crate) fn roll(sides: usize) -> usize {
     number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^= number >> 31;
     // The upper half of the product: no division, and no bias that anybody could see.
-    (u128::from(number) * sides as u128 >> 64) as usize
+    ((u128::from(number) * sides as u128) >> 64) as usize
 }
 
 /// Every order is as likely as any other (Fisher and Yates).

@@ -191,15 +191,16 @@ mod tests {
                 assert_eq!(ex.reply.records()[0].rtype, RecordType::CNAME);
                 ex.recycle();
             };
-            serve(&mut ex);
+            // The memory is there once records have changed places.
+            (0..40).for_each(|_| serve(&mut ex));
             let counted = allocation_counter::measure(|| (0..400).for_each(|_| serve(&mut ex)));
             assert_eq!(counted.count_total, 0);
             match prefer {
                 [] => assert!(
-                    first[1..5].iter().all(|count| (60..140).contains(count)),
+                    first[1..5].iter().all(|count| (65..155).contains(count)),
                     "{first:?}"
                 ),
-                _ => assert_eq!(first[3], 401),
+                _ => assert_eq!(first[3], 440),
             }
         }
     }

@@ -138,7 +138,7 @@ fn parts(from: &Token, to: &Token) -> (String, String) {
 /// The words of a rule that changes names, by the word for how names are matched.
 fn change(how: &str, from: &Token, to: &Token) -> Result<Option<Change>, ParseError> {
     Ok(Some(match how {
-        "exact" => Change::Exact(name(from)?, name(to)?),
+        "exact" => Change::Exact(Box::new((name(from)?, name(to)?))),
         "prefix" => {
             let (from, to) = parts(from, to);
             Change::Prefix(from, to)
@@ -161,7 +161,7 @@ fn regex(from: &Token, to: &Token, context: &str) -> Result<Change, ParseError> 
 /// The words of a rule that is for some names, by the word for how names are matched.
 fn matching(how: &str, from: &Token, kind: &str) -> Result<Option<Match>, ParseError> {
     Ok(Some(match how {
-        "exact" => Match::Exact(name(from)?),
+        "exact" => Match::Exact(Box::new(name(from)?)),
         "prefix" => Match::Prefix(lower(&from.text, false)),
         "suffix" => Match::Suffix(lower(&from.text, true)),
         "substring" => Match::Substring(lower(&from.text, false)),

@@ -103,9 +103,11 @@ impl Rewrite {
                 };
                 let note = self.note(note, at, question);
                 let before = std::mem::replace(&mut question.name, changed.map_err(InvalidName)?);
-                let remap = matches!(rule.back, Back::Remap).then(|| Remap {
-                    from: question.name.clone(),
-                    to: before,
+                let remap = matches!(rule.back, Back::Remap).then(|| {
+                    Box::new(Remap {
+                        from: question.name.clone(),
+                        to: before,
+                    })
                 });
                 note.steps.push(Step::Names(at, remap));
                 text.forget();
@@ -220,7 +222,7 @@ impl Plugin for Rewrite {
             }
             After::Ask(target) => {
                 ex.query.question = Question {
-                    name: target,
+                    name: *target,
                     ..note.asked.clone()
                 };
                 ex.keep(note);

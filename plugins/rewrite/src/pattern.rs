@@ -145,7 +145,7 @@ impl Template {
 /// Which names are meant.
 #[derive(Clone, Debug)]
 pub(crate) enum Match {
-    Exact(Name),
+    Exact(Box<Name>),
     Prefix(String),
     Suffix(String),
     Substring(String),
@@ -155,7 +155,7 @@ pub(crate) enum Match {
 impl Match {
     pub(crate) fn matches(&self, name: &Name, text: &mut Text) -> bool {
         match self {
-            Self::Exact(one) => one == name,
+            Self::Exact(one) => **one == *name,
             Self::Prefix(prefix) => text.of(name).starts_with(prefix),
             Self::Suffix(suffix) => text.of(name).ends_with(suffix),
             Self::Substring(part) => text.of(name).contains(part.as_str()),
@@ -167,7 +167,7 @@ impl Match {
 /// Which names become others.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    Exact(Name, Name),
+    Exact(Box<(Name, Name)>),
     Prefix(String, String),
     Suffix(String, String),
     Substring(String, String),
@@ -189,7 +189,7 @@ impl Change {
     /// What the name becomes: nothing when it is not meant, text when the result is no name.
     pub(crate) fn apply(&self, name: &Name, text: &mut Text) -> Option<Result<Name, String>> {
         let changed = match self {
-            Self::Exact(from, to) => return (from == name).then(|| Ok(to.clone())),
+            Self::Exact(names) => return (names.0 == *name).then(|| Ok(names.1.clone())),
             Self::Prefix(from, to) => {
                 let rest = text.of(name).strip_prefix(from.as_str())?;
                 format!("{to}{rest}")
@@ -261,8 +261,16 @@ mod tests {
     fn names_change() {
         let text = str::to_owned;
         for (change, from, to) in [
-            (Change::Exact(name("a.b"), name("*.c")), "A.b", Some("*.c.")),
-            (Change::Exact(name("a.b"), name("c")), "x.a.b", None),
+            (
+                Change::Exact(Box::new((name("a.b"), name("*.c")))),
+                "A.b",
+                Some("*.c."),
+            ),
+            (
+                Change::Exact(Box::new((name("a.b"), name("c")))),
+                "x.a.b",
+                None,
+            ),
             (
                 Change::Prefix(text("dev-"), text("p-")),
                 "dev-web.test",

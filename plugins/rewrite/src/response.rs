@@ -28,7 +28,7 @@ pub(crate) struct Note {
 /// What one rule does to the response.
 pub(crate) enum Step {
     /// A name rule, by its place in the list, and its mapping for this query.
-    Names(usize, Option<Remap>),
+    Names(usize, Option<Box<Remap>>),
     Ttl(u32, u32),
     Rcode(Rcode, Rcode),
     /// A rule for CNAME targets, by its place in the list.
@@ -51,7 +51,7 @@ pub(crate) enum After {
     /// The response is as it should be.
     Ready,
     /// The plugins below are to be asked for this name.
-    Ask(Name),
+    Ask(Box<Name>),
 }
 
 impl Note {
@@ -71,8 +71,7 @@ impl Note {
     pub(crate) fn work(&mut self, rules: &[Rule], ex: &mut Exchange) -> After {
         let mut searched = 0;
         if let Some(pending) = self.pending.take() {
-            searched = pending.record + 1;
-            join(ex, &pending);
+            searched = join(ex, &pending);
         }
         while let Some(step) = self.steps.pop() {
             match step {
@@ -86,7 +85,7 @@ impl Note {
                         ..
                     }) = rules.get(at)
                     {
-                        map_back(ex, rule, remap.as_ref());
+                        map_back(ex, rule, remap.as_deref());
                     }
                 }
                 Step::Cname(at) => {
@@ -110,7 +109,7 @@ impl Note {
                             record,
                             target: target.clone(),
                         });
-                        return After::Ask(target);
+                        return After::Ask(Box::new(target));
                     }
                 }
             }
@@ -161,12 +160,14 @@ pub(crate) fn find_target(reply: &Reply, change: &Change, from: usize) -> Option
         })
 }
 
-/// The CNAME records up to the one that was changed, then what the new target leads to.
-fn join(ex: &mut Exchange, pending: &Pending) {
-    let first = &pending.reply;
+/// The CNAME records up to the one that was changed, then what the new target leads to; returns
+/// how many the former are.
+fn join(ex: &mut Exchange, pending: &Pending) -> usize {
+    let (first, mut count) = (&pending.reply, 0);
     ex.reply.rebuild(&ex.query, |second, new| {
         let kept = first.records().iter().take(pending.record + 1).enumerate();
         for (at, record) in kept.filter(|(_, record)| record.rtype == RecordType::CNAME) {
+            count += 1;
             new.copy_mapped(first.view(), record, |place, _, name| {
                 let changed = at == pending.record && place == NameAt::Target;
                 if changed {
@@ -182,6 +183,7 @@ fn join(ex: &mut Exchange, pending: &Pending) {
     });
     ex.reply.authoritative &= first.authoritative;
     ex.reply.authentic_data &= first.authentic_data;
+    count
 }
 
 fn map_back(ex: &mut Exchange, rule: &NameRule, remap: Option<&Remap>) {

@@ -408,14 +408,15 @@ impl Names {
     }
 }
 
-/// The REPLACEMENT of a NAPTR record (RFC 3403 section 4.1), which is not compressed.
+/// The REPLACEMENT of a NAPTR record (RFC 3403 section 4.1). It should not be compressed; where it
+/// is, a verbatim copy would lead to somewhere else.
 fn naptr_replacement(octets: &[u8], record: &Record) -> Option<usize> {
     let mut at = usize::from(record.rdata) + 4;
     for _ in 0..3 {
         at += 1 + usize::from(*octets.get(at)?);
     }
     let end = walk::skip_name(octets, at)?;
-    (end == usize::from(record.end) && walk::pointer(octets, at).is_none()).then_some(at)
+    (end == usize::from(record.end) && walk::expanded_length(octets, at).is_some()).then_some(at)
 }
 
 #[cfg(test)]

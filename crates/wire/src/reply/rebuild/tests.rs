@@ -237,6 +237,56 @@ fn any_order_is_what_was_asked_for() {
     });
 }
 
+/// Every name that a reply holds, and the rest of each record.
+fn said(reply: &Reply) -> Vec<(Section, Option<Name>, Option<Name>, u32)> {
+    let view = reply.view();
+    let records = view.records().iter();
+    records
+        .map(|record| {
+            let (owner, target) = (view.owner(record), view.target(record));
+            (record.section, owner, target, view.ttl(record))
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_loads_can_be_edited() {
+    let mut loaded = 0;
+    for seed in 0..20_000 {
+        let mut dice = Dice(seed);
+        let query = query("www.example");
+        let mut message = response(&query, &mut dice);
+        let behind = query.octets().len();
+        for _ in 0..=dice.roll(3) {
+            let at = behind + dice.roll(message.len() - behind + 1);
+            let octet = [0xc0, 0x1d, 0x20, 0x2a, 0x40, 0, 1, 63][dice.roll(8)];
+            if let Some(place) = message.get_mut(at) {
+                *place = octet;
+            }
+        }
+        let mut reply = Reply::new();
+        if reply.load(&query, &message).is_err() {
+            continue;
+        }
+        loaded += 1;
+        let mut expected = said(&reply);
+        for section in [Section::Answer, Section::Authority, Section::Additional] {
+            let count = reply.count(section);
+            let order: Vec<u16> = (0..count as u16).rev().collect();
+            let first = expected.partition_point(|(at, ..)| *at < section);
+            expected[first..first + count].reverse();
+            reply.reorder(&query, section, &order);
+            assert_eq!(said(&reply), expected, "{seed}");
+        }
+        reply.map_names(&query, |_, _, _| false);
+        assert_eq!(said(&reply), expected, "{seed}");
+        let mut out = Vec::new();
+        reply.finish(&query, crate::finish::Carrier::Stream, &mut out);
+        assert_eq!(Reply::new().load(&query, &out), Ok(()), "{seed}");
+    }
+    assert!(loaded > 1000, "{loaded}");
+}
+
 #[test]
 fn what_is_no_order_changes_nothing() {
     let query = query("www.example");
@@ -365,6 +415,21 @@ fn what_becomes_too_long_is_cut_and_marked() {
     assert!(reply.truncated && reply.records().len() > 700);
     assert!(reply.octets().len() <= MESSAGE_OCTETS_MAX);
     decoded(&reply, &query);
+}
+
+#[test]
+fn a_compressed_replacement_is_read_out() {
+    let query = query("www.example");
+    let mut message = query.octets().to_vec();
+    (message[2], message[7]) = (0x81, 1);
+    message.extend(b"\xc0\x0c\0\x23\0\x01\0\0\0\x05\0\x0b\0\x01\0\x01\0\0\0\x01r\xc0\x0c");
+    let mut reply = Reply::new();
+    reply.load(&query, &message).unwrap();
+    let mut asked = query.clone();
+    asked.question.name = "quite.another.name".parse().unwrap();
+    reply.restore_question(&asked);
+    let [answers, ..] = text(&decoded(&reply, &asked));
+    assert!(answers[0].ends_with("r.www.example."), "{answers:?}");
 }
 
 #[test]
