@@ -18,6 +18,7 @@
 
 mod acme;
 mod architecture;
+mod base64;
 mod cases;
 mod certificates;
 mod client;
