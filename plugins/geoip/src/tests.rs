@@ -13,8 +13,8 @@ enum Data {
     Short(u16),
     Long(u64),
     Bool(bool),
-    Map(Vec<(&'static str, Data)>),
-    Array(Vec<Data>),
+    Map(Vec<(&'static str, Self)>),
+    Array(Vec<Self>),
 }
 
 use Data::{Array, Bool, Double, Long, Map, Number, Short, Text};
