@@ -25,6 +25,7 @@
 mod acme;
 mod architecture;
 mod caching;
+mod base64;
 mod cases;
 mod certificates;
 mod client;

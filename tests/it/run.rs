@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use regex::{Captures, Regex};
 
+use crate::base64;
 use crate::cases::Case;
 use crate::certificates;
 use crate::client::{self, NoAnswer, Options, Query, hex};
@@ -84,7 +85,10 @@ impl<'c> Run<'c> {
             }
         }
         for (name, body) in &case.sections {
-            if !matches!(name.as_str(), "test" | "env" | "args" | "stdin")
+            if let Some(name) = name.strip_prefix("base64 ") {
+                let path = run.folder.path().join(name);
+                std::fs::write(path, base64::decode(body)).expect("a file of the case");
+            } else if !matches!(name.as_str(), "test" | "env" | "args" | "stdin")
                 && !name.starts_with("upstream ")
                 && !Collectors::is_section(name)
             {

@@ -58,7 +58,7 @@ impl Reply {
             if owner.eq_ignore_ascii_case(asked) {
                 return None;
             }
-            first = first.or(Some((at, self.ttl(record))));
+            first.get_or_insert_with(|| (at, self.ttl(record)));
         }
         first
     }

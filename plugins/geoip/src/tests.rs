@@ -10,12 +10,14 @@ enum Data {
     Text(&'static str),
     Double(f64),
     Number(u32),
+    Short(u16),
+    Long(u64),
     Bool(bool),
-    Map(Vec<(&'static str, Data)>),
-    Array(Vec<Data>),
+    Map(Vec<(&'static str, Self)>),
+    Array(Vec<Self>),
 }
 
-use Data::{Array, Bool, Double, Map, Number, Text};
+use Data::{Array, Bool, Double, Long, Map, Number, Short, Text};
 
 /// A type and a size below 285, as one or more octets.
 fn control(kind: u8, size: usize, out: &mut Vec<u8>) {
@@ -44,6 +46,14 @@ fn write(data: &Data, out: &mut Vec<u8>) {
             control(6, 4, out);
             out.extend(number.to_be_bytes());
         }
+        Short(number) => {
+            control(5, 2, out);
+            out.extend(number.to_be_bytes());
+        }
+        Long(number) => {
+            control(9, 8, out);
+            out.extend(number.to_be_bytes());
+        }
         Bool(value) => control(14, usize::from(*value), out),
         Map(pairs) => {
             control(7, pairs.len(), out);
@@ -68,13 +78,13 @@ fn database(kind: &'static str, data: &Data) -> Vec<u8> {
     out.extend_from_slice(b"\xab\xcd\xefMaxMind.com");
     let metadata = Map(vec![
         ("node_count", Number(1)),
-        ("record_size", Number(24)),
-        ("ip_version", Number(4)),
+        ("record_size", Short(24)),
+        ("ip_version", Short(4)),
         ("database_type", Text(kind)),
         ("languages", Array(vec![])),
-        ("binary_format_major_version", Number(2)),
-        ("binary_format_minor_version", Number(0)),
-        ("build_epoch", Number(0)),
+        ("binary_format_major_version", Short(2)),
+        ("binary_format_minor_version", Short(0)),
+        ("build_epoch", Long(0)),
         ("description", Map(vec![])),
     ]);
     write(&metadata, &mut out);
