@@ -5,9 +5,11 @@
 pub mod message;
 pub mod mutate;
 
+mod records;
 mod text;
 mod wire;
 
+pub use records::{gotemplate, record};
 pub use text::{corefile, name};
 pub use wire::{query, reply};
 
@@ -15,9 +17,11 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("corefile", corefile),
+    ("gotemplate", gotemplate),
     ("name", name),
     ("query", query),
+    ("record", record),
     ("reply", reply),
 ];
