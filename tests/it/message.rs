@@ -26,7 +26,8 @@ pub(crate) const TYPES: &[(&str, u16)] = &[
     ("CAA", 257),
 ];
 const RCODES: &[&str] = &[
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
+    "NXRRSET", "NOTAUTH", "NOTZONE",
 ];
 const CLASSES: &[(&str, u16)] = &[("IN", 1), ("CH", 3), ("HS", 4), ("NONE", 254), ("ANY", 255)];
 
@@ -387,7 +388,9 @@ fn rdata_text(wire: &[u8], at: usize, rdata: &[u8], rtype: u16) -> Option<String
             let (mut texts, mut rest) = (Vec::new(), rdata);
             while let [length, behind @ ..] = rest {
                 let (text, behind) = behind.split_at_checked(usize::from(*length))?;
-                texts.push(format!("\"{}\"", String::from_utf8_lossy(text)));
+                let text = String::from_utf8_lossy(text);
+                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+                texts.push(format!("\"{escaped}\""));
                 rest = behind;
             }
             texts.join(" ")

@@ -1,6 +1,6 @@
 //! The functions that every template knows, and what a caller's own are like.
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::escape;
 use crate::format::{bounded, sprint, sprintf, sprintln};
@@ -100,7 +100,7 @@ static BUILTINS: &[Function] = &[
     }),
     function("eq", &[Any], Some(Any), eq),
     function("ne", &[Any, Any], None, |args| invert(eq(args)?)),
-    function("lt", &[Any, Any], None, |args| less(args)),
+    function("lt", &[Any, Any], None, less),
     function("le", &[Any, Any], None, less_or_equal),
     function("gt", &[Any, Any], None, |args| invert(less_or_equal(args)?)),
     function("ge", &[Any, Any], None, |args| invert(less(args)?)),
@@ -248,7 +248,7 @@ fn slice<'a>(args: &[Value<'a>]) -> Result<Value<'a>, CallError> {
         };
     }
     let elements = (from..to).filter_map(|at| Some(item.element(at)?.1));
-    Ok(Value::List(Arc::from_iter(elements)))
+    Ok(Value::List(Rc::from_iter(elements)))
 }
 
 fn invert(value: Value<'_>) -> Result<Value<'_>, CallError> {

@@ -2,7 +2,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// A value. Types that Go tells apart and templates do not are one here.
 #[derive(Clone, Default)]
@@ -21,9 +21,9 @@ pub enum Value<'a> {
     /// `string`.
     Text(Cow<'a, str>),
     /// A list that was made while the template ran, or for it.
-    List(Arc<[Self]>),
+    List(Rc<[Self]>),
     /// The same for a map.
-    Map(Arc<BTreeMap<String, Self>>),
+    Map(Rc<BTreeMap<String, Self>>),
     /// Something of the caller's, looked into as far as the template asks.
     Object(&'a dyn Object),
 }

@@ -3,7 +3,7 @@
 //! `recorded.txt`: a template, in which `\n` is a line's end unless it stands in quotes; then `!` and
 //! why it does not parse, or `~` and how Go writes it, and `=` its output or `?` why it failed.
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use corten_gotemplate::{
     Function, Limits, MethodError, Object, PARSE_INT, Piece, Shape, Template, Value, Width,
@@ -33,7 +33,7 @@ const QUESTION: Question = Question;
 
 impl Data {
     fn new() -> Self {
-        let list = Value::List(Arc::from([Value::Int(1), Value::text("x")]));
+        let list = Value::List(Rc::from([Value::Int(1), Value::text("x")]));
         let map = BTreeMap::from([("k".to_owned(), Value::text("v"))]);
         Self {
             question: Question,
@@ -47,7 +47,7 @@ impl Data {
                 ("f".to_owned(), Value::Float(1.5)),
                 ("b".to_owned(), Value::Bool(true)),
                 ("l".to_owned(), list),
-                ("m".to_owned(), Value::Map(Arc::new(map))),
+                ("m".to_owned(), Value::Map(Rc::new(map))),
             ]),
         }
     }
@@ -76,7 +76,7 @@ impl Object for Data {
             "Group" => Value::Object(&self.group),
             "Question" => Value::Object(&self.question),
             "Message" => Value::Object(&self.message),
-            "Var" => Value::Map(Arc::new(self.var.clone())),
+            "Var" => Value::Map(Rc::new(self.var.clone())),
             _ => return None,
         })
     }
@@ -218,11 +218,11 @@ fn quoted(text: &str) -> String {
             Some(Value::text(self.0))
         }
     }
-    let template = Template::parse("quote", "{{ printf `%q` .Text }}", &[]).unwrap();
+    let template = Template::parse("quote", "{{ printf `%q` .Text }}", &[]).expect("a template");
     let (text, mut out) = (Text(text), String::new());
     template
         .execute(Value::Object(&text), &LIMITS, &mut out)
-        .unwrap();
+        .expect("a template");
     out
 }
 

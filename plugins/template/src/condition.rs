@@ -1,7 +1,7 @@
 //! `var` and `expr`: values and conditions in the language of *view*.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use corten_expression::{
     Argument, Function, Host, Output, Program, Returned, RunError, Scratch, Type, Variables,
@@ -29,7 +29,7 @@ pub(crate) const FUNCTIONS: [Function; SHARED.len() + 1] = {
 };
 
 /// The values that a template has of its own, by name.
-pub(crate) type Vars = Arc<BTreeMap<String, Value<'static>>>;
+pub(crate) type Vars = Rc<BTreeMap<String, Value<'static>>>;
 
 /// What a rule's lines `var` and `expr` say.
 #[derive(Default)]
@@ -87,7 +87,7 @@ impl Conditions {
                     return Ok(None);
                 }
             }
-            Ok(Some(Arc::new(vars)))
+            Ok(Some(Rc::new(vars)))
         })
     }
 }

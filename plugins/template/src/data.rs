@@ -303,7 +303,7 @@ impl Message<'_> {
         let value = match name {
             "IsEdns0" => match self.ex.query.edns() {
                 // Made here, so that nothing is kept for the few who ask.
-                Some(_) => Value::Map(std::sync::Arc::new(Opt(self.ex).fields())),
+                Some(_) => Value::Map(std::rc::Rc::new(Opt(self.ex).fields())),
                 None => Value::Nil,
             },
             "Len" => Value::Int(i64::try_from(self.ex.query.octets().len()).unwrap_or(i64::MAX)),

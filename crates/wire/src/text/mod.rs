@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`entry`] | a text taken apart into entries of tokens: quotes, escapes, parentheses, comments |
 //! | `rdata` | which fields each type has |
+//! | `decode` | notations of octets and numbers |
 //! | `fields` | how each kind of field is read |
 //! | `special` | types whose RDATA is no row of fields: LOC, APL, SVCB and the like |
 //!
 //! Types without a form of their own, and all others as well, are read from the generic one of RFC
 //! 3597 section 5. Not here: files, `$INCLUDE`, `$GENERATE`, and what a zone must hold.
+mod decode;
 pub mod entry;
 mod fields;
 mod rdata;

@@ -1,11 +1,12 @@
 //! Which fields the RDATA of each type has.
 use crate::codes::RecordType;
+use crate::text::decode::digits;
 use crate::text::entry::Token;
 use crate::text::fields::Field::{
     Algorithm, Base64, Certificate, Eui, Hash, Hex, Locator, Name, Nsap, Octets, Salt, Text, Texts,
     Time, Ttl, Type, Types, U8, U16, U32, V4, V6,
 };
-use crate::text::fields::{Field, Words, digits};
+use crate::text::fields::{Field, Words};
 use crate::text::{TextError, TextErrorKind, is_sound, special};
 
 /// Reads the RDATA behind the word for its type.

@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::text::TextError;
+use crate::text::decode::{base64, digits, hex};
 use crate::text::entry::Token;
-use crate::text::fields::{Field, Words, base64, digits, hex, unescape, wrong};
+use crate::text::fields::{Field, Words, unescape, wrong};
 
 /// CAA (RFC 8659 section 4.1.1): flags, a tag of letters and digits, a value.
 pub(crate) fn caa(words: &mut Words<'_, '_>) -> Result<(), TextError> {
