@@ -67,20 +67,26 @@ impl Contents {
     pub(crate) fn find(&self, config: &Config, key: Key<'_>, hash: u64, now: u64) -> Option<Hit> {
         let stale = config.stale_seconds();
         let usable = |entry: &Entry| key.is(entry) && entry.head().is_usable(now, stale);
-        if config.prefers_positive()
-            && let Some(found) = self.success.find(hash, |entry| key.is(entry))
-            && let Some(good) = good(found)
-            && good.head().is_usable(now, stale)
-        {
-            return Some(Hit {
-                shelf: Shelf::Success,
-                found: Held::Good(good),
-            });
-        }
         let hit = |shelf, found| Hit {
             shelf,
             found: Held::Found(found),
         };
+        if config.prefers_positive()
+            && let Some(found) = self.success.find(hash, |entry| key.is(entry))
+        {
+            let answering = |entry: &Entry| entry.head().answering && usable(entry);
+            if found.entry().is_some_and(answering) {
+                return Some(hit(Shelf::Success, found));
+            }
+            if let Some(good) = good(found)
+                && good.head().is_usable(now, stale)
+            {
+                return Some(Hit {
+                    shelf: Shelf::Success,
+                    found: Held::Good(good),
+                });
+            }
+        }
         if let Some(denial) = self.denial.find(hash, usable) {
             let failed = denial
                 .entry()

@@ -170,10 +170,11 @@ impl Head {
         i64::from(self.ttl) - i64::try_from(age).unwrap_or(i64::MAX / 2)
     }
 
-    /// Whether it may still be given out, as stale as `stale_seconds` allow.
+    /// Whether it may still be given out, as stale as `stale_seconds` allow; failures never stale
+    /// (RFC 2308 section 7.1).
     pub(crate) fn is_usable(&self, now: u64, stale_seconds: i64) -> bool {
         let left = self.left(now);
-        left > 0 || -left < stale_seconds
+        left > 0 || self.kind != Kind::Failure && -left < stale_seconds
     }
 
     /// Claims the next asking; only one at a time, and none within the time after a failure.

@@ -319,7 +319,6 @@ impl Inner {
         self.counters.at(ex.site).stale();
         let error = match entry.head().kind {
             Kind::NameError => STALE_NAME_ERROR,
-            Kind::Failure => CACHED_ERROR,
             _ => STALE_ANSWER,
         };
         let ttl = self.config.stale.as_ref().map_or(0, |stale| stale.ttl);

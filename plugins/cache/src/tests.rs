@@ -263,6 +263,22 @@ fn ex_is(reply: &corten_plugin::wire::Reply, first: &[u8]) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_wildcard_of_an_answer_is_remembered() {
+    let below = Below::new(|ex, _| {
+        ex.set_metadata("zone/wildcard", "*.example.");
+        kit::upstream(ex, Rcode::NOERROR, |reply| kit::address(reply, 60, 1))
+    });
+    let chain = chain("cache", &below);
+    for _ in 0..2 {
+        let mut ex = kit::exchange(&query("a.example", RecordType::A, ""));
+        ex.collect_metadata(&Arc::from([]));
+        let _ = chain.run(&mut ex);
+        assert_eq!(ex.metadata("zone/wildcard").as_deref(), Some("*.example."));
+    }
+    assert_eq!(below.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn contents_survive_a_reload_of_the_same_block() {
     let below = addresses(60);
     let text = ". {\n cache\n}\n";

@@ -105,6 +105,18 @@ async fn a_stale_name_error_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failures_are_never_stale() {
+    let below = Below::new(|ex, count| match count {
+        0 => kit::upstream(ex, Rcode::SERVFAIL, |_| ()),
+        _ => kit::upstream(ex, Rcode::NOERROR, |reply| kit::address(reply, 10, 1)),
+    });
+    let chain = chain("cache {\n serve_stale\n}", &below);
+    assert_eq!(ask(&chain, "a.example", "").await, "SERVFAIL ra");
+    advance(Duration::from_secs(6)).await;
+    assert_eq!(ask(&chain, "a.example", "").await, "NOERROR ra 10:1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn verify_asks_first() {
     let below = fails_until(3);
     let chain = chain("cache {\n serve_stale 1h verify\n}", &below);
