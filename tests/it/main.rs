@@ -9,6 +9,7 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
@@ -32,6 +33,7 @@ mod client;
 mod collectors;
 mod compare;
 mod http;
+mod forwarding;
 mod life;
 mod message;
 mod panics;
@@ -53,6 +55,7 @@ fn main() {
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
     trials.extend(caching::trials());
+    trials.extend(forwarding::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());

@@ -16,7 +16,7 @@ pub(crate) enum Outcome<'t> {
     Reply(Option<&'t Arc<Chain>>),
     /// Nothing is to be sent.
     Nothing,
-    /// A plugin waits: the exchange goes into a task that calls [`finish_waiting`].
+    /// A plugin waits: the exchange goes into a task that calls [`go_on`].
     Waits(Waiting<'t>),
 }
 
@@ -122,14 +122,13 @@ fn tell_refusal(ex: &mut Exchange, table: &Table) {
     }
 }
 
-/// Goes on with an exchange that waits; returns whether `out` holds a reply.
-pub(crate) async fn finish_waiting(
+/// Goes on with an exchange that waits; returns whether there is a reply to [`finish`].
+pub(crate) async fn go_on(
     ex: &mut Exchange,
     table: &Arc<Table>,
     chain: &Arc<Chain>,
     at: u8,
     phase: Phase,
-    out: &mut Vec<u8>,
 ) -> bool {
     ex.set_resolver(Arc::clone(table) as Arc<dyn Resolve>);
     match contain_wait(table.panics, &table.name, chain.resume(ex, at, phase)).await {
@@ -140,8 +139,12 @@ pub(crate) async fn finish_waiting(
             tell_refusal(ex, table);
         }
     }
-    ex.reply.finish(&ex.query, carrier(ex.transport), out);
     true
+}
+
+/// Appends the reply to `out`.
+pub(crate) fn finish(ex: &Exchange, out: &mut Vec<u8>) {
+    ex.reply.finish(&ex.query, carrier(ex.transport), out);
 }
 
 /// Runs what plugins asked for behind the reply.

@@ -26,6 +26,7 @@ mod listen;
 mod lookup;
 mod panics;
 mod proxied;
+mod pool;
 mod stream;
 mod tuning;
 mod udp;

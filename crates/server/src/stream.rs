@@ -15,11 +15,12 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 
-use crate::answer::{Journey, Outcome, answer, finish_afterwards, finish_waiting};
+use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits;
 use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
+use crate::pool;
 use crate::udp::Place;
 use crate::worker::Current;
 
@@ -328,14 +329,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.waiting += 1;
                     let (table, generation, sender) =
                         (Arc::clone(table), Arc::clone(generation), sender.clone());
-                    let mut ex = std::mem::take(&mut self.ex);
+                    let mut ex = std::mem::replace(&mut self.ex, pool::take());
                     tokio::spawn(async move {
                         let (_place, _generation) = (place, generation);
-                        let mut out = vec![0, 0];
-                        if finish_waiting(&mut ex, &table, &chain, at, phase, &mut out).await {
+                        let mut out = Vec::new();
+                        if go_on(&mut ex, &table, &chain, at, phase).await {
+                            out.extend_from_slice(&[0, 0]);
+                            finish(&ex, &mut out);
                             prefix(&mut out, 0);
-                        } else {
-                            out.clear();
                         }
                         // The channel has room for every waiter; it is closed when the client has
                         // gone.
@@ -343,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         if ex.has_afterwards() {
                             finish_afterwards(&mut ex, &table, &chain).await;
                         }
+                        pool::give(ex);
                     });
                 }
             }

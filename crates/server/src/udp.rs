@@ -1,5 +1,5 @@
 //! Datagrams, in batches.
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket as StdSocket};
 use std::os::fd::AsRawFd;
@@ -11,14 +11,19 @@ use socket2::{MsgHdr, SockRef};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use crate::answer::{Journey, Outcome, answer, finish_afterwards, finish_waiting};
+use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::batch::{Batch, backlog, source_control};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits::{BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
+use crate::pool;
 use crate::proxied::{Sessions, unwrap};
 use crate::worker::Current;
 
-thread_local!(static WAITING: Cell<usize> = const { Cell::new(0) });
+thread_local! {
+    static WAITING: Cell<usize> = const { Cell::new(0) };
+    /// The reply of an exchange that waited, until it is sent.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One place among the worker's waiting exchanges.
 pub(crate) struct Place;
@@ -188,19 +193,23 @@ impl Worker {
                 };
                 let (socket, table) = (Arc::clone(&self.socket), Arc::clone(&self.table));
                 let generation = Arc::clone(&self.generation);
-                let mut ex = std::mem::take(&mut self.ex);
+                let mut ex = std::mem::replace(&mut self.ex, pool::take());
                 tokio::spawn(async move {
                     let (_place, _generation) = (place, generation);
-                    let mut out = Vec::with_capacity(512);
-                    if finish_waiting(&mut ex, &table, &chain, at, phase, &mut out).await {
-                        let sent = send_one(&socket, &out, peer, source);
-                        if let (Err(_), Some(overload)) = (sent, &table.tuning.overload) {
-                            overload.responses_dropped(ex.site, 1);
-                        }
+                    if go_on(&mut ex, &table, &chain, at, phase).await {
+                        SCRATCH.with_borrow_mut(|out| {
+                            out.clear();
+                            finish(&ex, out);
+                            let sent = send_one(&socket, out, peer, source);
+                            if let (Err(_), Some(overload)) = (sent, &table.tuning.overload) {
+                                overload.responses_dropped(ex.site, 1);
+                            }
+                        });
                     }
                     if ex.has_afterwards() {
                         finish_afterwards(&mut ex, &table, &chain).await;
                     }
+                    pool::give(ex);
                 });
                 return;
             }

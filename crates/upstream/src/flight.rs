@@ -293,10 +293,10 @@ impl Inner {
         }
     }
 
-    /// Framed queries, if there are any, in exchange for an empty buffer.
-    pub(crate) fn take_output(&mut self, empty: &mut Vec<u8>, context: &Context<'_>) {
-        self.register(context);
+    /// Swaps framed queries for an empty buffer; returns whether there were any.
+    pub(crate) fn take_output(&mut self, empty: &mut Vec<u8>) -> bool {
         std::mem::swap(&mut self.output, empty);
+        !empty.is_empty()
     }
 
     pub(crate) fn register(&mut self, context: &Context<'_>) {

@@ -159,7 +159,10 @@ impl Group {
             false => Kind::Stream,
         };
         let end = Instant::now() + BUDGET;
-        let upstreams = self.some_upstreams().await?;
+        let upstreams = match self.upstreams() {
+            known if !known.is_empty() => known,
+            _ => Box::pin(self.first_upstreams()).await?,
+        };
         let attempts_max = match settings.attempts_max {
             0 => 2 * upstreams.len(),
             number => number,
@@ -207,23 +210,20 @@ impl Group {
             }
             if let Some(rounds @ 1..) = (attempts / upstreams.len()).checked_sub(1) {
                 let pause = (PAUSE * rounds as u32).min(PAUSE_MAX);
-                sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+                let rest = end.saturating_duration_since(Instant::now());
+                Box::pin(sleep(pause.min(rest))).await;
             }
         }
     }
 
-    /// The servers; where names have yet to be resolved, waits for the first.
-    async fn some_upstreams(&self) -> Result<Arc<Vec<Arc<Upstream>>>, UpstreamError> {
-        let mut upstreams = self.upstreams.load_full();
-        if !upstreams.is_empty() {
-            return Ok(upstreams);
-        }
+    /// Waits for the first server where names have yet to be resolved.
+    async fn first_upstreams(&self) -> Result<Arc<Vec<Arc<Upstream>>>, UpstreamError> {
         let mut known = self.known.subscribe();
         let reason = known.borrow_and_update().clone();
         if reason.is_none() {
             let _ = timeout(self.settings.read_timeout, known.changed()).await;
         }
-        upstreams = self.upstreams.load_full();
+        let upstreams = self.upstreams();
         let reason = known.borrow().clone().unwrap_or_default();
         match upstreams.is_empty() {
             true => Err(UpstreamError::Unresolved(reason)),
@@ -273,7 +273,7 @@ async fn attempt(
         && reply.network == Network::Udp
         && ask.settings.prefer_udp
     {
-        result = upstream.exchange(ask, Kind::Stream).await;
+        result = Box::pin(upstream.exchange(ask, Kind::Stream)).await;
     }
     if observer.wants_attempts() {
         let reply = result.as_ref().ok();

@@ -1,20 +1,20 @@
 //! TCP and TLS: connections with many queries in flight (RFC 7766 section 6.2.1.1).
 //!
 //! A connection is a task that owns the stream. Queries that are entered at about the same time
-//! leave with one write, in one TLS record; one read takes many replies.
+//! leave with one write; one read takes many replies.
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use corten_wire::MESSAGE_OCTETS_MAX;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::dial::Dial;
 use crate::error::Phase;
@@ -134,7 +134,9 @@ impl Connection {
         };
         let connector = TlsConnector::from(Arc::clone(config));
         match timeout(limit, connector.connect(name.clone(), stream)).await {
-            Ok(Ok(stream)) => {
+            Ok(Ok(mut stream)) => {
+                // What is in flight is bounded already; a message is never split.
+                stream.get_mut().1.set_buffer_limit(None);
                 self.flight.lock().begin(route.wait);
                 self.talk(stream).await
             }
@@ -143,13 +145,14 @@ impl Connection {
         }
     }
 
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> (Phase, io::Error) {
+    async fn talk(&self, stream: impl Stream) -> (Phase, io::Error) {
         let mut talk = Talk {
             stream,
             output: Vec::new(),
             written: 0,
             flushed: true,
             input: Vec::new(),
+            filled: 0,
         };
         poll_fn(|context| talk.go_on(&self.flight, context)).await
     }
@@ -171,6 +174,35 @@ pub(crate) async fn connect(route: &Route) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// What carries framed messages.
+trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Takes framed messages, and returns how many octets of them.
+    fn poll_send(&mut self, context: &mut Context<'_>, framed: &[u8]) -> Poll<io::Result<usize>>;
+}
+
+impl Stream for TcpStream {
+    fn poll_send(&mut self, context: &mut Context<'_>, framed: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(context, framed)
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    /// Each message gets a record of its own; all of them leave with one write.
+    ///
+    /// Servers that wait for the socket after each query never see the second query of a record
+    /// (NSD 4.6 is one): it has been read already.
+    fn poll_send(&mut self, _: &mut Context<'_>, framed: &[u8]) -> Poll<io::Result<usize>> {
+        let mut writer = self.get_mut().1.writer();
+        let mut rest = framed;
+        while let Some(length) = rest.first_chunk().map(|own| u16::from_be_bytes(*own)) {
+            let length = (2 + usize::from(length)).min(rest.len());
+            writer.write_all(&rest[..length])?;
+            rest = &rest[length..];
+        }
+        Poll::Ready(Ok(framed.len()))
+    }
+}
+
 /// A stream and what is on its way in both directions.
 struct Talk<S> {
     stream: S,
@@ -178,9 +210,11 @@ struct Talk<S> {
     written: usize,
     flushed: bool,
     input: Vec<u8>,
+    /// Octets of the input that have been read.
+    filled: usize,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+impl<S: Stream> Talk<S> {
     /// Writes and reads what is possible now; ready when the stream is broken.
     fn go_on(&mut self, flight: &Flight, context: &mut Context<'_>) -> Poll<(Phase, io::Error)> {
         if let Err(error) = self.write(flight, context) {
@@ -195,62 +229,59 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         }
     }
 
+    /// Nothing more is taken from the queries that wait before the last ones have left.
     fn write(&mut self, flight: &Flight, context: &mut Context<'_>) -> io::Result<()> {
         loop {
             if self.written == self.output.len() {
+                if !self.flushed {
+                    self.flushed = Pin::new(&mut self.stream).poll_flush(context)?.is_ready();
+                }
                 self.output.clear();
                 self.written = 0;
-                flight.lock().take_output(&mut self.output, context);
-            }
-            let mut stream = Pin::new(&mut self.stream);
-            if let Some(rest) = self.output.get(self.written..).filter(|o| !o.is_empty()) {
-                match stream.as_mut().poll_write(context, rest)? {
-                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(count) => {
-                        self.written += count;
-                        self.flushed = false;
-                        continue;
-                    }
-                    Poll::Pending => return Ok(()),
+                let mut inner = flight.lock();
+                inner.register(context);
+                if !self.flushed || !inner.take_output(&mut self.output) {
+                    return Ok(());
                 }
             }
-            if !self.flushed {
-                self.flushed = stream.poll_flush(context)?.is_ready();
+            match self.stream.poll_send(context, &self.output[self.written..])? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => {
+                    self.written += count;
+                    self.flushed = false;
+                }
+                Poll::Pending => return Ok(()),
             }
-            return Ok(());
         }
     }
 
     /// Reads once, and delivers the whole messages.
     fn read(&mut self, flight: &Flight, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let before = self.input.len();
-        self.input.resize(before + READ_OCTETS, 0);
-        let mut buffer = ReadBuf::new(&mut self.input[before..]);
-        let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
-        let count = buffer.filled().len();
-        self.input.truncate(before + count);
-        match read {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) if count == 0 => {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-            Poll::Ready(Ok(())) => (),
+        if self.input.len() < self.filled + READ_OCTETS {
+            self.input.resize(self.filled + READ_OCTETS, 0);
         }
+        let mut buffer = ReadBuf::new(&mut self.input[self.filled..]);
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        let count = buffer.filled().len();
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.filled += count;
         let mut inner = flight.lock();
         inner.heard(Instant::now());
-        let mut at = 0;
-        while let Some((length, rest)) = self.input.get(at..).and_then(|o| o.split_first_chunk()) {
+        let mut rest = &self.input[..self.filled];
+        while let Some((length, behind)) = rest.split_first_chunk() {
             let length = usize::from(u16::from_be_bytes(*length));
-            let Some(message) = rest.get(..length) else {
+            let Some((message, behind)) = behind.split_at_checked(length) else {
                 break;
             };
             inner.deliver(message, true);
-            at += 2 + length;
+            rest = behind;
         }
         drop(inner);
-        self.input.drain(..at);
-        debug_assert!(self.input.len() <= MESSAGE_OCTETS_MAX + 2);
+        let begun = self.filled - rest.len();
+        self.input.copy_within(begun..self.filled, 0);
+        self.filled -= begun;
         Poll::Ready(Ok(()))
     }
 }

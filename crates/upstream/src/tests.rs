@@ -301,3 +301,12 @@ async fn ids_and_ports_are_spread_and_a_limit_holds() {
         "concurrent queries exceeded maximum 1"
     );
 }
+
+#[tokio::test]
+async fn the_future_of_a_query_is_small() {
+    let group = group(&["127.0.0.1:9".parse().unwrap()], settings());
+    let asked = query("a");
+    let future = group.ask(&asked, true, &());
+    // It is copied to the heap for each query.
+    assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
+}

@@ -109,12 +109,13 @@ impl Upstream {
         match self.network(kind) {
             Network::Udp => match self.over_udp(lane, ask).await {
                 // Over TCP nobody can forge an answer.
-                Err(None) => self.over_stream(lane, ask, Network::Tcp).await,
+                Err(None) => Box::pin(self.over_stream(lane, ask, Network::Tcp)).await,
                 Err(Some(error)) => Err(error),
                 Ok(reply) => Ok(reply),
             },
-            Network::Https => self.over_https(lane, ask).await,
-            network => self.over_stream(lane, ask, network).await,
+            // Boxed, because their futures are large, and every query's has room for the largest.
+            Network::Https => Box::pin(self.over_https(lane, ask)).await,
+            network => Box::pin(self.over_stream(lane, ask, network)).await,
         }
     }
 
@@ -159,7 +160,9 @@ impl Upstream {
             local: None,
             remote,
         };
-        for fresh in [false, true] {
+        // When a kept connection breaks, those in flight share another one; should that break, too,
+        // each has its own.
+        for fresh in [false, false, true] {
             // The connection cuts this down to the reply's share once it is there.
             let wait = self.dial.limit() * 2 + ask.settings.read_timeout;
             let until = ask.end.min(Instant::now() + wait);

@@ -126,13 +126,11 @@ async fn follow(engine: Weak<Engine>) {
     let mut followed: Vec<_> = first
         .targets
         .iter()
-        .map(|target| Followed {
+        .map(|_| Followed {
             due: Instant::now(),
             retry: RETRY,
-            stamp: match &target.place {
-                // Read when the configuration was; it may have changed since.
-                Place::File(_) | Place::Address(_) | Place::Name { .. } => None,
-            },
+            // Files were read with the configuration; they may have changed since.
+            stamp: None,
             failed: false,
         })
         .collect();
