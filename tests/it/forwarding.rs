@@ -100,7 +100,10 @@ fn a_dead_upstream_is_an_error_at_once_and_comes_back() -> Result<(), Failed> {
     let query = Query::new("www.example", "A", &opts);
     let began = Instant::now();
     let reply = client::send(&query, &opts, port, folder.path()).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "nobody waits for what is refused");
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "nobody waits for what is refused"
+    );
     assert_eq!(reply.rcode_name(), "SERVFAIL");
     let option = reply.edns.as_ref().and_then(|edns| edns.2.first());
     let (code, data) = option.expect("an Extended DNS Error");
@@ -175,12 +178,21 @@ fn forged_answers_are_never_taken() -> Result<(), Failed> {
             wrong[place] ^= 0x15;
             all.push(wrong);
         }
-        all.extend([query.to_vec(), forged[..20].to_vec(), vec![0xff; 60], Vec::new()]);
+        all.extend([
+            query.to_vec(),
+            forged[..20].to_vec(),
+            vec![0xff; 60],
+            Vec::new(),
+        ]);
         let mut flood: Vec<_> = (0..30).flat_map(|_| all.clone()).collect();
         flood.push(response(query, 1));
         flood
     });
-    let (_server, port) = forwarder(&folder, &format!("127.0.0.1:{up}"), "max_connect_attempts 1");
+    let (_server, port) = forwarder(
+        &folder,
+        &format!("127.0.0.1:{up}"),
+        "max_connect_attempts 1",
+    );
     for number in 0..20 {
         let reply = ask(port, &format!("n{number}.example"));
         assert_eq!(reply.answers(), ["192.0.2.1"]);

@@ -25,15 +25,15 @@
 
 mod acme;
 mod architecture;
-mod caching;
 mod base64;
+mod caching;
 mod cases;
 mod certificates;
 mod client;
 mod collectors;
 mod compare;
-mod http;
 mod forwarding;
+mod http;
 mod life;
 mod message;
 mod panics;

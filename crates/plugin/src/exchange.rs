@@ -2,11 +2,12 @@
 use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use corten_wire::{Query, Question, Rcode, Reply};
 
-use crate::lookup::Lookups;
+use crate::lookup::{Lookups, Resolve};
 use crate::metadata::Metadata;
 use crate::{Chain, Flow, Site, Spans};
 
@@ -59,7 +60,8 @@ pub struct Exchange {
     /// client gets SERVFAIL. Set by a link on the way down.
     pub deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
-    pub(crate) lookups: Option<Box<Lookups>>,
+    pub(crate) resolver: Option<Arc<dyn Resolve>>,
+    pub(crate) lookups: OnceLock<Box<Lookups>>,
     pub(crate) failure: Option<BoxError>,
     /// Which plugins work on the query, if anybody wants to know.
     pub(crate) spans: Option<Box<Spans>>,
@@ -87,7 +89,8 @@ impl Exchange {
             zone: 0,
             deadline: None,
             metadata: Metadata::default(),
-            lookups: None,
+            resolver: None,
+            lookups: OnceLock::new(),
             failure: None,
             spans: None,
             notes: Vec::new(),
@@ -112,6 +115,7 @@ impl Exchange {
             zone: like.zone,
             deadline: like.deadline,
             metadata: like.metadata.clone(),
+            resolver: like.resolver.clone(),
             lookups: like.lookups.clone(),
             ..Self::new()
         }
@@ -214,7 +218,8 @@ impl Exchange {
     pub fn recycle(&mut self) {
         self.reply.clear();
         self.metadata.clear();
-        self.lookups = None;
+        self.resolver = None;
+        self.lookups.take();
         self.failure = None;
         self.spans = None;
         self.notes.clear();

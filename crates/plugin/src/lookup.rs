@@ -21,10 +21,9 @@ pub trait Resolve: Send + Sync {
     async fn resolve(&self, ex: &mut Exchange);
 }
 
-/// Where lookups go, and those that have led to this one.
+/// Lookups that have led to this exchange, and how many there may still be; made with the first.
 #[derive(Clone)]
 pub(crate) struct Lookups {
-    server: Arc<dyn Resolve>,
     /// Questions that wait for this exchange's answer.
     waiting: Vec<Question>,
     /// Of all exchanges that the client's query has led to.
@@ -48,11 +47,7 @@ pub enum LookupError {
 impl Exchange {
     /// For the server: where the lookups of an exchange that waits go.
     pub fn set_resolver(&mut self, server: Arc<dyn Resolve>) {
-        self.lookups = Some(Box::new(Lookups {
-            server,
-            waiting: Vec::new(),
-            left: Arc::new(AtomicU8::new(LOOKUPS_MAX)),
-        }));
+        self.resolver = Some(server);
     }
 
     /// Has the server answer another question in the name of this exchange's client. For
@@ -61,7 +56,13 @@ impl Exchange {
     /// # Errors
     /// When the question leads back to itself, or the query has led to too many.
     pub async fn resolve(&self, question: &Question) -> Result<Self, LookupError> {
-        let lookups = self.lookups.as_ref().ok_or(LookupError::NoServer)?;
+        let server = self.resolver.clone().ok_or(LookupError::NoServer)?;
+        let lookups = self.lookups.get_or_init(|| {
+            Box::new(Lookups {
+                waiting: Vec::new(),
+                left: Arc::new(AtomicU8::new(LOOKUPS_MAX)),
+            })
+        });
         if *question == self.query.question || lookups.waiting.contains(question) {
             return Err(LookupError::Loop);
         }
@@ -71,9 +72,8 @@ impl Exchange {
         }
         let mut inner = lookups.clone();
         inner.waiting.push(self.query.question.clone());
-        let server = Arc::clone(&inner.server);
         let mut ex = Self::another(question, self);
-        ex.lookups = Some(inner);
+        ex.lookups = inner.into();
         // What was collected belongs to the block of the first question.
         ex.forget_metadata();
         server.resolve(&mut ex).await;

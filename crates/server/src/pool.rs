@@ -9,7 +9,11 @@ use corten_plugin::Exchange;
 /// Exchanges that a worker keeps; about a kilobyte each.
 const KEPT_MAX: usize = 256;
 
-thread_local!(static KEPT: RefCell<Vec<Box<Exchange>>> = const { RefCell::new(Vec::new()) });
+/// Boxes, because they go into tasks and come back without being copied.
+#[expect(clippy::vec_box, reason = "a box moves by its pointer")]
+type Kept = RefCell<Vec<Box<Exchange>>>;
+
+thread_local!(static KEPT: Kept = const { RefCell::new(Vec::new()) });
 
 /// An exchange that has nothing to do.
 pub(crate) fn take() -> Box<Exchange> {

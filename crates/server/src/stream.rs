@@ -18,9 +18,9 @@ use tokio_rustls::LazyConfigAcceptor;
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits;
+use crate::pool;
 use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
-use crate::pool;
 use crate::udp::Place;
 use crate::worker::Current;
 

@@ -244,7 +244,10 @@ impl<S: Stream> Talk<S> {
                     return Ok(());
                 }
             }
-            match self.stream.poll_send(context, &self.output[self.written..])? {
+            match self
+                .stream
+                .poll_send(context, &self.output[self.written..])?
+            {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(count) => {
                     self.written += count;

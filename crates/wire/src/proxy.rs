@@ -235,7 +235,7 @@ mod tests {
         let line = |text: &str| found(text.as_bytes());
         assert_eq!(found(&v2(0x21, 0x11, FOUR)), four);
         assert_eq!(found(&v2(0x21, 0x11, &extended)), four);
-        assert_eq!(found(&v2(0x21, 0x12, FOUR)).unwrap().1, true);
+        assert!(found(&v2(0x21, 0x12, FOUR)).unwrap().1);
         assert_eq!(
             found(&v2(0x21, 0x22, &six)),
             Some(("203.0.113.7:5353 [::1]:53".to_owned(), true)),

@@ -271,7 +271,7 @@ fn new_table(sets: usize) -> Box<[Set]> {
 
 /// The set that a hash names, and the next one.
 fn two_sets(table: &[Set], hash: u64) -> [&Set; 2] {
-    let first = (u64::from(hash as u32) * table.len() as u64 >> 32) as usize;
+    let first = ((u64::from(hash as u32) * table.len() as u64) >> 32) as usize;
     let second = if first + 1 == table.len() {
         0
     } else {

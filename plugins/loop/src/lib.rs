@@ -173,7 +173,11 @@ impl Plugin for Loop {
     }
 
     async fn stop(&self, _: Stop) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(task) = task {
             task.abort();
         }

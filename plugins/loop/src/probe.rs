@@ -65,7 +65,9 @@ async fn look(state: &State, candidates: &[SocketAddr]) -> Option<bool> {
 fn probe_name(zone: &Name) -> Option<Name> {
     let (one, other) = (rand::random::<u64>(), rand::random::<u64>());
     let zone = zone.to_string();
-    format!("{one}.{other}.{}", zone.trim_start_matches('.')).parse().ok()
+    format!("{one}.{other}.{}", zone.trim_start_matches('.'))
+        .parse()
+        .ok()
 }
 
 /// Where the block may be reached: its own addresses, loopback in place of wildcards.
@@ -96,7 +98,9 @@ async fn ask(address: SocketAddr, name: &Name) -> io::Result<()> {
         rtype: RecordType::HINFO,
         class: Class::IN,
     };
-    socket.send(Query::ask(rand::random(), &question).octets()).await?;
+    socket
+        .send(Query::ask(rand::random(), &question).octets())
+        .await?;
     let mut reply = [0; 512];
     socket.recv(&mut reply).await.map(|_| ())
 }
@@ -122,7 +126,10 @@ mod tests {
             .map(|text| text.parse().unwrap())
             .to_vec();
         let shown = |bind: &[IpAddr]| -> Vec<String> {
-            candidates(bind, &all).iter().map(ToString::to_string).collect()
+            candidates(bind, &all)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
         };
         assert_eq!(shown(&[]), ["127.0.0.1:53", "192.0.2.1:54", "[::1]:53"]);
         assert_eq!(shown(&["192.0.2.1".parse().unwrap()]), ["192.0.2.1:54"]);

@@ -21,7 +21,7 @@ fn verdict(config: &Config, rcode: Rcode, fill: impl FnOnce(&mut Reply)) -> Stri
 fn said(verdict: Verdict) -> String {
     let keep = verdict
         .keep
-        .map_or("-".to_owned(), |shelf| format!("{shelf:?}"));
+        .map_or_else(|| "-".to_owned(), |shelf| format!("{shelf:?}"));
     format!("{:?} {keep} {}", verdict.kind, verdict.ttl)
 }
 
@@ -43,13 +43,15 @@ fn name_server(reply: &mut Reply, section: Section, ttl: u32) {
     });
 }
 
+/// An RCODE, what is in the reply, and what becomes of it.
+type Row<'a> = (Rcode, &'a dyn Fn(&mut Reply), &'a str);
+
 #[test]
 fn what_is_kept_and_for_how_long() {
     let config = config("success 1000 300 5\n denial 1000 200 5");
     let judged = |rcode, fill: &dyn Fn(&mut Reply)| verdict(&config, rcode, fill);
     let ok = Rcode::NOERROR;
-    // What is in the reply, and what becomes of it.
-    let table: &[(Rcode, &dyn Fn(&mut Reply), &str)] = &[
+    let table: &[Row<'_>] = &[
         (ok, &|r| kit::address(r, 60, 1), "Positive Success 60"),
         (ok, &|r| kit::address(r, 0, 1), "Positive Success 5"),
         (ok, &|r| kit::address(r, 900, 1), "Positive Success 300"),
