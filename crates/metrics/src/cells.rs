@@ -85,7 +85,7 @@ fn take() -> usize {
 /// Numbers on cache lines of their own; 128 octets, because processors fetch lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Line(pub(crate) [AtomicU64; Line::NUMBERS]);
+pub(crate) struct Line(pub(crate) [AtomicU64; Self::NUMBERS]);
 
 impl Line {
     /// Numbers of a line.
