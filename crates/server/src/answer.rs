@@ -76,12 +76,9 @@ pub(crate) fn answer<'t>(
         return refuse(ex, table, Rcode::REFUSED, out);
     }
     ex.site = table.site;
-    let found = match contain(table.panics, &table.name, || table.find(ex)) {
-        Some(found) => found,
-        None => {
-            mend(ex);
-            return refuse(ex, table, Rcode::SERVFAIL, out);
-        }
+    let Some(found) = contain(table.panics, &table.name, || table.find(ex)) else {
+        mend(ex);
+        return refuse(ex, table, Rcode::SERVFAIL, out);
     };
     let Some(chain) = (match found {
         Some(served) => served.chain.as_ref(),

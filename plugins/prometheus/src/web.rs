@@ -46,7 +46,7 @@ struct State {
 impl State {
     fn load(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let file = file::read(&text)?;
         let mut files = vec![path.to_owned()];
         let tls = match &file.tls {
