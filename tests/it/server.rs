@@ -66,6 +66,13 @@ pub(crate) fn build(what: &[&str], program: &str) -> PathBuf {
         .args(what)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo.env("CARGO_TARGET_DIR", profile.parent().unwrap());
+    // What cargo says of the package under test would have build scripts of libraries run anew.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        cargo.env_remove(name);
+    }
+    cargo
+        .env_remove("CARGO_MANIFEST_DIR")
+        .env_remove("CARGO_MANIFEST_PATH");
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
