@@ -10,7 +10,6 @@ use corten_plugin::Exchange;
 const KEPT_MAX: usize = 256;
 
 /// Boxes, because they go into tasks and come back without being copied.
-#[expect(clippy::vec_box, reason = "a box moves by its pointer")]
 type Kept = RefCell<Vec<Box<Exchange>>>;
 
 thread_local!(static KEPT: Kept = const { RefCell::new(Vec::new()) });

@@ -1,10 +1,7 @@
 //! *view*: chooses a server block by an expression.
 //!
-//! | module | what it is |
-//! |---|---|
-//! | `query` | what expressions can ask of a query |
-//! | here | the directive; the server asks [`View::admits`] when it looks for a block |
-mod query;
+//! The language is `corten_expression`'s, and what it can ask of a query stands in
+//! `corten_query_expression`; the server asks [`View::admits`] when it looks for a block.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -12,8 +9,7 @@ use std::sync::Arc;
 use corten_expression::{CompileError, Program, Scratch, compile};
 use corten_plugin::corefile::{Line, ParseError, Token};
 use corten_plugin::{Directive, Exchange, MetadataProvider, Setup, SetupError, View};
-
-use query::{Asked, FUNCTIONS};
+use corten_query_expression::{Asked, FUNCTIONS};
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -55,7 +51,7 @@ fn condition(line: &Line<'_>) -> Result<Program, SetupError> {
         return Err(line.argument_error().into());
     }
     let words: Vec<&str> = line.args.iter().map(|word| word.text.as_str()).collect();
-    let program = compile(&words.join(" "), FUNCTIONS)
+    let program = compile(&words.join(" "), &FUNCTIONS)
         .map_err(|error| located(line, &error, error.headline()))?;
     for warning in program.warnings() {
         let at = &line.name.at;
