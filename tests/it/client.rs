@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use crate::message::{Message, class_number, type_number, wire_name};
 
@@ -151,11 +152,12 @@ pub(crate) fn send(
             _ => NoAnswer("error TLS"),
         });
     }
-    if opts.contains_key("tcp") {
-        return Ok(converse(&mut tcp(address, timeout)?, query)?);
-    }
     let any = if address.is_ipv6() { "::" } else { "0.0.0.0" };
     let source = opts.get("from").map_or(any, String::as_str);
+    if opts.contains_key("tcp") {
+        let mut stream = tcp_from(source, address, timeout)?;
+        return Ok(converse(&mut stream, query)?);
+    }
     Ok(udp(query, address, timeout, source)?)
 }
 
@@ -175,7 +177,15 @@ fn udp(query: &Query, address: SocketAddr, timeout: Duration, source: &str) -> i
 }
 
 pub(crate) fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
+    let any = if address.is_ipv6() { "::" } else { "0.0.0.0" };
+    tcp_from(any, address, timeout)
+}
+
+fn tcp_from(source: &str, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into())?;
+    socket.connect_timeout(&address.into(), timeout)?;
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(timeout))?;
     stream.set_nodelay(true)?;
     Ok(stream)
