@@ -241,8 +241,9 @@ impl Message {
         opts: &BTreeMap<String, String>,
     ) -> Vec<String> {
         let has = |opt: &str| opts.contains_key(opt);
+        let flags = Some(self.flag_names()).filter(|_| !has("noflags"));
         let mut lines = vec![
-            format!("{} {}", self.rcode_name(), self.flag_names())
+            format!("{} {}", self.rcode_name(), flags.unwrap_or_default())
                 .trim_end()
                 .to_owned(),
         ];
