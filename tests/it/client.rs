@@ -91,11 +91,12 @@ fn edns_options(opts: &Options) -> Vec<u8> {
     if let Some(net) = opts.get("ecs") {
         let (address, bits) = net.split_once('/').unwrap();
         let bits: u8 = bits.parse().unwrap();
-        let octets = address.parse::<std::net::Ipv4Addr>().unwrap().octets();
-        add(
-            8,
-            &[&[0, 1, bits, 0], &octets[..usize::from(bits.div_ceil(8))]].concat(),
-        );
+        let (family, octets) = match address.parse().unwrap() {
+            std::net::IpAddr::V4(v4) => (1, v4.octets().to_vec()),
+            std::net::IpAddr::V6(v6) => (2, v6.octets().to_vec()),
+        };
+        let prefix = &octets[..usize::from(bits.div_ceil(8))];
+        add(8, &[&[0, family, bits, 0], prefix].concat());
     }
     if let Some((code, data)) = opts.get("option").and_then(|option| option.split_once(':')) {
         add(code.parse().unwrap(), &hex(data));

@@ -110,7 +110,13 @@ fn name_at(wire: &[u8], mut at: usize) -> Option<(String, usize)> {
             }
             1..=63 => {
                 for octet in wire.get(at + 1..at + 1 + length)? {
-                    name.push(char::from(*octet));
+                    match octet {
+                        b'"' | b'(' | b')' | b'.' | b';' | b'\\' | b'@' | b'$' => {
+                            name.extend(['\\', char::from(*octet)]);
+                        }
+                        b'!'..=b'~' => name.push(char::from(*octet)),
+                        _ => name.push_str(&format!("\\{octet:03}")),
+                    }
                 }
                 name.push('.');
                 at += 1 + length;
@@ -460,6 +466,7 @@ fn extended_error(data: &[u8]) -> String {
     let name = match code {
         0 => " (Other)",
         3 => " (Stale Answer)",
+        13 => " (Cached Error)",
         15 => " (Blocked)",
         16 => " (Censored)",
         17 => " (Filtered)",

@@ -94,13 +94,14 @@ async fn serve(
     for warning in server.warnings() {
         tracing::warn!("{warning}");
     }
-    if !flags.quiet {
-        say(&format!("{}\n{}", server.banner().join("\n"), version()));
-    }
+    // Whoever waits for the banner finds the file.
     if let Some(path) = &flags.pidfile
         && let Err(error) = fs::write(path, format!("{}\n", std::process::id()))
     {
         tracing::error!("pid file {}: {error}", path.display());
+    }
+    if !flags.quiet {
+        say(&format!("{}\n{}", server.banner().join("\n"), version()));
     }
     let code = signals.run(&server).await;
     if let Some(path) = &flags.pidfile {

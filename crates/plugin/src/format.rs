@@ -150,8 +150,8 @@ fn fill_piece(piece: &Piece, ex: &Exchange, told: Told, out: &mut Vec<u8>) {
         Piece::Flags if unanswered => out.push(b'-'),
         Piece::Flags => flags(out, ex),
         Piece::Metadata(label) => match ex.metadata(label) {
-            Some(value) if !value.is_empty() => put(out, &value),
-            _ => out.push(b'-'),
+            Some(value) => put(out, &value),
+            None => out.push(b'-'),
         },
     }
 }

@@ -382,7 +382,7 @@ impl Tables {
     }
 
     /// The same zone twice on one address and port is a mistake, and so is one that is bound beside
-    /// one that is not. A block with a view may stand in front of others.
+    /// one that is not. A block with a view may stand beside others.
     fn check(&mut self, draft: &Draft<'_>, key: &Key, port: u16) -> Result<(), BuildError> {
         let named = format!("{}://{}:{port}", key.transport.scheme(), key.zone);
         let here = format!("{}:{}", key.token.at.file, key.token.at.line);
@@ -394,9 +394,13 @@ impl Tables {
             None => vec![None],
             Some(bind) => bind.iter().map(|address| Some(address.ip())).collect(),
         };
+        let has_view = draft.options.view.is_some();
         for (other, place) in places.iter() {
             for ip in &bound {
                 let on = |ip: &Option<IpAddr>| ip.map(|ip| format!(" on {ip}")).unwrap_or_default();
+                if ip == other && has_view {
+                    continue;
+                }
                 if ip == other {
                     return Err(BuildError(format!(
                         "{here} - cannot serve {named}{} - it is already defined at {place}",
@@ -412,10 +416,9 @@ impl Tables {
                 }
             }
         }
-        if draft.options.view.is_some() {
-            return Ok(());
+        if !has_view {
+            places.extend(bound.into_iter().map(|ip| (ip, here.clone())));
         }
-        places.extend(bound.into_iter().map(|ip| (ip, here.clone())));
         Ok(())
     }
 }

@@ -170,7 +170,7 @@ mod tests {
             assert!(body.contains(part), "{path}: {body}");
         }
         let command = get("/debug/pprof/cmdline").await.into_body();
-        assert!(String::from_utf8(command).unwrap().contains("corten_pprof"));
+        assert!(String::from_utf8(command).unwrap().contains("pprof-"));
         for (query, length) in [
             ("", Some(SECONDS)),
             ("seconds=0", Some(SECONDS)),
