@@ -1,7 +1,7 @@
 //! Entries by hash, in 256 shards of a bounded size each; a look-up takes no lock and writes nothing
 //! that cores share.
 //!
-//! A shard is a table of sets with eight places. An entry lies in the set that its hash names or in
+//! A shard is a table of sets with seven places, each set one cache line. An entry lies in the set that its hash names or in
 //! the next one. Readers compare tags, load the place's pointer and compare the whole key, so that
 //! whatever a writer is about to do they see an entry of theirs or none. Writers, who come with an
 //! answer from elsewhere, take the shard's lock.
@@ -9,7 +9,7 @@
 //! Tables begin small and grow by four until they have about two places for each entry of the
 //! capacity: a table that is read is never freed, and those before it are a third of its size.
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwapAny, Guard};
@@ -18,8 +18,8 @@ use crate::entry::{Entry, Head, Kept};
 
 /// CoreDNS's number; capacities are multiples of it.
 pub(crate) const SHARDS: usize = 256;
-/// Places of a set.
-const WAYS: usize = 8;
+/// Places of a set: as many as a cache line holds with their tags.
+const WAYS: usize = 7;
 /// Tables of a shard, each four times the one before.
 const TABLES: usize = 14;
 
@@ -42,13 +42,15 @@ struct Writer {
     random: u64,
 }
 
-#[repr(align(32))]
+#[repr(align(64))]
 #[derive(Default)]
 struct Set {
-    /// Part of the hash; 0 for a free place.
-    tags: [AtomicU32; WAYS],
     places: [Place; WAYS],
+    /// Part of the hash; 0 for a free place.
+    tags: [AtomicU8; WAYS],
 }
+
+const _: () = assert!(size_of::<Set>() == 64, "a set is a cache line");
 
 type Place = ArcSwapAny<Option<Entry>>;
 
@@ -284,12 +286,12 @@ fn shard_of(hash: u64) -> usize {
     (hash >> 56) as usize
 }
 
-fn tag_of(hash: u64) -> u32 {
-    (hash >> 24) as u32 | 1
+fn tag_of(hash: u64) -> u8 {
+    ((hash >> 40) as u8).max(1)
 }
 
 /// The place of the entry for which `is` holds.
-fn lookup(table: &[Set], hash: u64, is: impl Fn(&Entry) -> bool) -> Option<(&AtomicU32, &Place)> {
+fn lookup(table: &[Set], hash: u64, is: impl Fn(&Entry) -> bool) -> Option<(&AtomicU8, &Place)> {
     two_sets(table, hash)
         .into_iter()
         .flat_map(|set| set.tags.iter().zip(&set.places))
@@ -313,7 +315,7 @@ fn put(table: &[Set], hash: u64, entry: Entry) -> bool {
 }
 
 /// Frees a place.
-fn clear(tag: &AtomicU32, place: &Place) {
+fn clear(tag: &AtomicU8, place: &Place) {
     tag.store(0, Release);
     place.store(None);
 }

@@ -125,10 +125,10 @@ fn those_that_are_gone_go_first() {
 #[test]
 fn tables_grow_to_two_places_for_each_entry() {
     for (capacity, expected) in [
-        (4, &[1][..]),
-        (39, &[2, 10]),
-        (390, &[1, 6, 24, 98]),
-        (3906, &[3, 15, 61, 244, 977]),
+        (4, &[2][..]),
+        (39, &[3, 12]),
+        (390, &[1, 7, 28, 112]),
+        (3906, &[4, 17, 69, 279, 1116]),
     ] {
         let store = Store::new(capacity);
         let made: Vec<_> = (0..store.tables())
