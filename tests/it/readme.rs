@@ -138,9 +138,8 @@ fn databases(corefile: &str, plugin: &str) -> Vec<(String, String)> {
     names.dedup();
     let own = std::fs::read_dir(root().join("tests/cases").join(plugin));
     let cases = own.into_iter().flatten().flatten();
-    let texts = cases.filter_map(|case| std::fs::read_to_string(case.path()).ok());
-    let content = texts
-        .filter_map(|text| Case::read(&text).ok())
+    let content = cases
+        .filter_map(|case| Case::read(&case.path()).ok())
         .find_map(|case| case.section("base64 city.mmdb").map(str::to_owned));
     let section = |name| content.clone().map(|body| (format!("base64 {name}"), body));
     names.into_iter().filter_map(section).collect()
