@@ -3,7 +3,6 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=../../.git/HEAD");
     let first_line = |program: &str, arguments: &[&str]| {
         let output = Command::new(program)
             .args(arguments)
@@ -19,6 +18,10 @@ fn main() {
                 .to_owned(),
         )
     };
+    // A file that does not exist would have this run at every build; a worktree's is elsewhere.
+    if let Some(head) = first_line("git", &["rev-parse", "--git-path", "HEAD"]) {
+        println!("cargo::rerun-if-changed={head}");
+    }
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let compiler = first_line(&rustc, &["--version"]).unwrap_or_else(|| "unknown compiler".into());
     // "rustc 1.95.0 (59807616e 2026-04-14)" -> "rustc1.95.0", as Go's versions look.

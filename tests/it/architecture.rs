@@ -114,7 +114,7 @@ fn plugins_stand_alone() -> Result<(), Failed> {
 /// The leaves know no runtime and no socket; time comes in as an argument.
 fn leaves_are_pure() -> Result<(), Failed> {
     let mut broken = Vec::new();
-    for leaf in ["corefile", "wire", "metrics"] {
+    for leaf in ["corefile", "wire", "metrics", "gotemplate"] {
         let name = format!("corten-{leaf}");
         let package = packages()
             .into_iter()

@@ -14,7 +14,8 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn read(path: &Path) -> Result<Self, String> {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         let mut sections: Vec<(String, String)> = Vec::new();
         for line in text.lines() {

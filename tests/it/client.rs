@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use crate::message::{Message, class_number, type_number, wire_name};
 
@@ -90,11 +91,12 @@ fn edns_options(opts: &Options) -> Vec<u8> {
     if let Some(net) = opts.get("ecs") {
         let (address, bits) = net.split_once('/').unwrap();
         let bits: u8 = bits.parse().unwrap();
-        let octets = address.parse::<std::net::Ipv4Addr>().unwrap().octets();
-        add(
-            8,
-            &[&[0, 1, bits, 0], &octets[..usize::from(bits.div_ceil(8))]].concat(),
-        );
+        let (family, octets) = match address.parse().unwrap() {
+            std::net::IpAddr::V4(v4) => (1, v4.octets().to_vec()),
+            std::net::IpAddr::V6(v6) => (2, v6.octets().to_vec()),
+        };
+        let prefix = &octets[..usize::from(bits.div_ceil(8))];
+        add(8, &[&[0, family, bits, 0], prefix].concat());
     }
     if let Some((code, data)) = opts.get("option").and_then(|option| option.split_once(':')) {
         add(code.parse().unwrap(), &hex(data));
@@ -131,6 +133,9 @@ pub(crate) fn send(
     port: u16,
     folder: &Path,
 ) -> Result<Message, NoAnswer> {
+    if opts.contains_key("proxy") {
+        return crate::proxied::send(query, opts, port);
+    }
     let host = opts.get("to").map_or("127.0.0.1", String::as_str);
     let address = SocketAddr::new(host.parse().unwrap(), port);
     let timeout = Duration::from_secs_f64(
@@ -148,11 +153,12 @@ pub(crate) fn send(
             _ => NoAnswer("error TLS"),
         });
     }
-    if opts.contains_key("tcp") {
-        return Ok(converse(&mut tcp(address, timeout)?, query)?);
-    }
     let any = if address.is_ipv6() { "::" } else { "0.0.0.0" };
     let source = opts.get("from").map_or(any, String::as_str);
+    if opts.contains_key("tcp") {
+        let mut stream = tcp_from(source, address, timeout)?;
+        return Ok(converse(&mut stream, query)?);
+    }
     Ok(udp(query, address, timeout, source)?)
 }
 
@@ -172,7 +178,15 @@ fn udp(query: &Query, address: SocketAddr, timeout: Duration, source: &str) -> i
 }
 
 pub(crate) fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
+    let any = if address.is_ipv6() { "::" } else { "0.0.0.0" };
+    tcp_from(any, address, timeout)
+}
+
+fn tcp_from(source: &str, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into())?;
+    socket.connect_timeout(&address.into(), timeout)?;
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(timeout))?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -264,4 +278,45 @@ pub(crate) fn read_message(stream: &mut impl Read) -> io::Result<Vec<u8>> {
 pub(crate) fn ask(port: u16, name: &str, rtype: &str) -> Result<Message, NoAnswer> {
     let opts = Options::new();
     send(&Query::new(name, rtype, &opts), &opts, port, Path::new("."))
+}
+
+/// Sends groups of queries and counts answers; then looks whether the server closes the connection.
+pub(crate) fn talk(
+    stream: &mut (impl Read + Write),
+    timer: &TcpStream,
+    groups: Vec<(Vec<u8>, usize)>,
+    gap: Duration,
+    wait: Duration,
+) -> (usize, &'static str) {
+    let mut answered = 0;
+    for (octets, count) in groups {
+        std::thread::sleep(gap);
+        if stream
+            .write_all(&octets)
+            .and_then(|()| stream.flush())
+            .is_err()
+        {
+            return (answered, "closed");
+        }
+        for _ in 0..count {
+            if read_message(stream).is_err() {
+                return (answered, "closed");
+            }
+            answered += 1;
+        }
+    }
+    timer.set_read_timeout(Some(wait)).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(0) => (answered, "closed"),
+        Ok(_) => (answered, "another answer"),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ) =>
+        {
+            (answered, "open")
+        }
+        Err(_) => (answered, "closed"),
+    }
 }

@@ -11,7 +11,7 @@ pub(crate) fn differences(step: &str, expected: &[String], actual: &[String]) ->
         let kinds: Vec<_> = expected.iter().map(|line| line.split(' ').next()).collect();
         got.retain(|line| kinds.contains(&line.split(' ').next()));
     }
-    if step.starts_with("log ") {
+    if step.starts_with("log ") || step.starts_with("tap ") {
         wanted.sort();
         got.sort();
     }

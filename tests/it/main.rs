@@ -2,13 +2,19 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cases`], [`run`], [`compare`] | case files: a Corefile, queries, recorded answers |
+//! | [`cases`], [`run`], [`parallel`], [`compare`] | case files: a Corefile, queries, recorded answers |
 //! | [`server`] | the server as a child process |
 //! | [`client`], [`message`] | a DNS client that shares no code with the server |
+//! | [`http`] | an HTTP client, and the steps of cases that need one |
 //! | [`upstream`] | a scripted name server |
+//! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
+//! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
+//! | [`sockets`] | how many sockets there are, and too much load for them |
+//! | [`transports`] | clients that mean no good |
+//! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
 //! | [`architecture`] | rules about who depends on whom |
@@ -19,17 +25,26 @@
 
 mod acme;
 mod architecture;
+mod base64;
+mod caching;
 mod cases;
 mod certificates;
 mod client;
+mod collectors;
 mod compare;
 mod forwarding;
+mod http;
 mod life;
 mod message;
 mod panics;
+mod parallel;
+mod proxied;
 mod readme;
+mod repeat;
 mod run;
 mod server;
+mod sockets;
+mod transports;
 mod upstream;
 
 use libtest_mimic::Arguments;
@@ -39,10 +54,14 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(caching::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());
     trials.extend(message::trials());
+    trials.extend(http::trials());
+    trials.extend(transports::trials());
+    trials.extend(sockets::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

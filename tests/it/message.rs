@@ -18,13 +18,16 @@ pub(crate) const TYPES: &[(&str, u16)] = &[
     ("TXT", 16),
     ("AAAA", 28),
     ("SRV", 33),
+    ("NAPTR", 35),
+    ("DNAME", 39),
     ("DS", 43),
     ("RRSIG", 46),
     ("ANY", 255),
     ("CAA", 257),
 ];
 const RCODES: &[&str] = &[
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
+    "NXRRSET", "NOTAUTH", "NOTZONE",
 ];
 const CLASSES: &[(&str, u16)] = &[("IN", 1), ("CH", 3), ("HS", 4), ("NONE", 254), ("ANY", 255)];
 
@@ -107,7 +110,13 @@ fn name_at(wire: &[u8], mut at: usize) -> Option<(String, usize)> {
             }
             1..=63 => {
                 for octet in wire.get(at + 1..at + 1 + length)? {
-                    name.push(char::from(*octet));
+                    match octet {
+                        b'"' | b'(' | b')' | b'.' | b';' | b'\\' | b'@' | b'$' => {
+                            name.extend(['\\', char::from(*octet)]);
+                        }
+                        b'!'..=b'~' => name.push(char::from(*octet)),
+                        _ => name.push_str(&format!("\\{octet:03}")),
+                    }
                 }
                 name.push('.');
                 at += 1 + length;
@@ -176,6 +185,12 @@ impl Message {
         Some(message)
     }
 
+    /// Name and type of the question.
+    pub(crate) fn asked(&self) -> (&str, String) {
+        let (name, rtype, _) = self.question.as_ref().expect("a question");
+        (name, type_name(*rtype))
+    }
+
     pub(crate) fn rcode_name(&self) -> String {
         if self.rcode == 16 {
             "BADVERS".into()
@@ -232,8 +247,9 @@ impl Message {
         opts: &BTreeMap<String, String>,
     ) -> Vec<String> {
         let has = |opt: &str| opts.contains_key(opt);
+        let flags = Some(self.flag_names()).filter(|_| !has("noflags"));
         let mut lines = vec![
-            format!("{} {}", self.rcode_name(), self.flag_names())
+            format!("{} {}", self.rcode_name(), flags.unwrap_or_default())
                 .trim_end()
                 .to_owned(),
         ];
@@ -255,6 +271,7 @@ impl Message {
                 let _ = match code {
                     3 => write!(line, " NSID {}", String::from_utf8_lossy(data)),
                     10 => write!(line, " COOKIE {hex}"),
+                    15 if data.len() >= 2 => write!(line, "{}", extended_error(data)),
                     _ => write!(line, " Generic {code}:{hex}"),
                 };
             }
@@ -345,7 +362,19 @@ fn rdata_text(wire: &[u8], at: usize, rdata: &[u8], rtype: u16) -> Option<String
     Some(match type_name(rtype).as_str() {
         "A" => Ipv4Addr::from(<[u8; 4]>::try_from(rdata).ok()?).to_string(),
         "AAAA" => Ipv6Addr::from(<[u8; 16]>::try_from(rdata).ok()?).to_string(),
-        "NS" | "CNAME" | "PTR" => name_at(wire, at)?.0,
+        "NS" | "CNAME" | "PTR" | "DNAME" => name_at(wire, at)?.0,
+        "NAPTR" => {
+            let (mut texts, mut from) = (Vec::new(), 4);
+            for _ in 0..3 {
+                let length = usize::from(*rdata.get(from)?);
+                let text = rdata.get(from + 1..from + 1 + length)?;
+                texts.push(format!("\"{}\"", String::from_utf8_lossy(text)));
+                from += 1 + length;
+            }
+            let (order, preference) = (u16_at(rdata, 0)?, u16_at(rdata, 2)?);
+            let name = name_at(wire, at + from)?.0;
+            format!("{order} {preference} {} {name}", texts.join(" "))
+        }
         "MX" => format!("{} {}", u16_at(rdata, 0)?, name_at(wire, at + 2)?.0),
         "SRV" => format!(
             "{} {} {} {}",
@@ -366,7 +395,9 @@ fn rdata_text(wire: &[u8], at: usize, rdata: &[u8], rtype: u16) -> Option<String
             let (mut texts, mut rest) = (Vec::new(), rdata);
             while let [length, behind @ ..] = rest {
                 let (text, behind) = behind.split_at_checked(usize::from(*length))?;
-                texts.push(format!("\"{}\"", String::from_utf8_lossy(text)));
+                let text = String::from_utf8_lossy(text);
+                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+                texts.push(format!("\"{escaped}\""));
                 rest = behind;
             }
             texts.join(" ")
@@ -381,7 +412,34 @@ pub(crate) fn rdata_wire(rtype: u16, text: &str) -> Vec<u8> {
     match type_name(rtype).as_str() {
         "A" => text.parse::<Ipv4Addr>().unwrap().octets().to_vec(),
         "AAAA" => text.parse::<Ipv6Addr>().unwrap().octets().to_vec(),
-        "NS" | "CNAME" | "PTR" => wire_name(text),
+        "NS" | "CNAME" | "PTR" | "DNAME" => wire_name(text),
+        "SRV" => {
+            let numbers = fields[..3]
+                .iter()
+                .map(|field| field.parse::<u16>().unwrap());
+            let mut wire: Vec<u8> = numbers.flat_map(u16::to_be_bytes).collect();
+            wire.extend(wire_name(fields[3]));
+            wire
+        }
+        "NAPTR" => {
+            let numbers = fields[..2]
+                .iter()
+                .map(|field| field.parse::<u16>().unwrap());
+            let mut wire: Vec<u8> = numbers.flat_map(u16::to_be_bytes).collect();
+            for field in &fields[2..5] {
+                let text = field.trim_matches('"');
+                wire.push(u8::try_from(text.len()).unwrap());
+                wire.extend(text.as_bytes());
+            }
+            wire.extend(wire_name(fields[5]));
+            wire
+        }
+        "HINFO" => {
+            let texts = fields.iter().map(|field| field.trim_matches('"'));
+            texts
+                .flat_map(|text| [&[text.len() as u8], text.as_bytes()].concat())
+                .collect()
+        }
         "SOA" => {
             let mut wire = [wire_name(fields[0]), wire_name(fields[1])].concat();
             fields[2..]
@@ -404,6 +462,28 @@ pub(crate) fn rdata_wire(rtype: u16, text: &str) -> Vec<u8> {
             .flat_map(|field| [&[field.len() as u8], field.as_bytes()].concat())
             .collect(),
         other => panic!("no RDATA of type {other}"),
+    }
+}
+
+/// An Extended DNS Error (RFC 8914 section 2): code, its name, and the text if there is one.
+fn extended_error(data: &[u8]) -> String {
+    let (code, text) = (u16::from_be_bytes([data[0], data[1]]), &data[2..]);
+    let name = match code {
+        0 => " (Other)",
+        3 => " (Stale Answer)",
+        13 => " (Cached Error)",
+        15 => " (Blocked)",
+        16 => " (Censored)",
+        17 => " (Filtered)",
+        18 => " (Prohibited)",
+        19 => " (Stale NXDOMAIN Answer)",
+        22 => " (No Reachable Authority)",
+        23 => " (Network Error)",
+        _ => "",
+    };
+    match String::from_utf8_lossy(text) {
+        text if text.is_empty() => format!(" EDE {code}{name}"),
+        text => format!(" EDE {code}{name}: {text}"),
     }
 }
 

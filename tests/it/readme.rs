@@ -3,7 +3,7 @@
 //!
 //! In a manual a block marked `corefile` is served as it stands. Blocks behind it are files that it
 //! reads (marked `file NAME`), and queries with their answers (marked `query`) in the form of the
-//! case files' steps.
+//! case files' steps. A database that it reads (`NAME.mmdb`) is that of the plugin's cases.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -98,13 +98,17 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 }
 
 /// Cases of the examples in a manual.
-fn examples(text: &str) -> Vec<Case> {
+fn examples(text: &str, plugin: &str) -> Vec<Case> {
     let mut cases: Vec<Vec<(String, String)>> = Vec::new();
     for (kind, body) in blocks(text) {
         // Ports of the examples are those of the documents; the servers of the tests share a machine.
         let body = body
             .replace(":8853", ":{$TLS_PORT}")
-            .replace(":5300", ":{$OTHER_PORT}");
+            .replace(":5300", ":{$OTHER_PORT}")
+            .replace(":9153", ":{$METRICS_PORT}")
+            .replace(":8080", ":{$HEALTH_PORT}")
+            .replace(":8181", ":{$READY_PORT}")
+            .replace(":6053", ":{$PPROF_PORT}");
         let section = match kind.split_once(' ') {
             Some(("file", name)) => name,
             None if kind == "corefile" => {
@@ -118,12 +122,33 @@ fn examples(text: &str) -> Vec<Case> {
         let case = cases.last_mut().expect("a 'corefile' block stands first");
         case.push((section.to_owned(), body));
     }
-    let cases = cases.into_iter().map(Case::new);
+    let cases = cases.into_iter().map(|mut sections| {
+        let corefile = sections.iter().find(|(name, _)| name == "Corefile");
+        let databases = corefile.map(|(_, text)| databases(text, plugin));
+        sections.extend(databases.unwrap_or_default());
+        Case::new(sections)
+    });
     cases.collect::<Result<_, _>>().expect("sound steps")
 }
 
+/// The databases that a Corefile names, with the content that the plugin's cases have for theirs.
+fn databases(corefile: &str, plugin: &str) -> Vec<(String, String)> {
+    let words = corefile.split_whitespace();
+    let mut names: Vec<_> = words.filter(|word| word.ends_with(".mmdb")).collect();
+    names.dedup();
+    let own = std::fs::read_dir(root().join("tests/cases").join(plugin));
+    let cases = own.into_iter().flatten().flatten();
+    let content = cases
+        .filter_map(|case| Case::read(&case.path()).ok())
+        .find_map(|case| case.section("base64 city.mmdb").map(str::to_owned));
+    let section = |name| content.clone().map(|body| (format!("base64 {name}"), body));
+    names.into_iter().filter_map(section).collect()
+}
+
 fn manual(path: &Path) -> Result<(), Failed> {
-    let cases = examples(&std::fs::read_to_string(path)?);
+    let folder = path.parent().and_then(Path::file_name);
+    let plugin = folder.unwrap_or_default().to_string_lossy().into_owned();
+    let cases = examples(&std::fs::read_to_string(path)?, &plugin);
     if cases.is_empty() {
         return Err("the manual has no example marked 'corefile'".into());
     }

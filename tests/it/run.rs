@@ -1,16 +1,20 @@
 //! Carrying out a case: what stands around the server, its steps, and the comparison.
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use regex::{Captures, Regex};
 
+use crate::base64;
 use crate::cases::Case;
 use crate::certificates;
 use crate::client::{self, NoAnswer, Options, Query, hex};
+use crate::collectors::Collectors;
 use crate::compare::differences;
+use crate::http;
 use crate::message::Message;
+use crate::parallel::parallel;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
 use crate::upstream::Upstream;
 
@@ -21,6 +25,7 @@ pub(crate) struct Run<'c> {
     env: BTreeMap<String, String>,
     ports: BTreeMap<String, u16>,
     upstreams: BTreeMap<String, Upstream>,
+    collectors: Collectors,
     server: Option<Process>,
     log_at: usize,
 }
@@ -36,6 +41,7 @@ impl<'c> Run<'c> {
             env: BTreeMap::new(),
             ports: BTreeMap::new(),
             upstreams: BTreeMap::new(),
+            collectors: Collectors::default(),
             server: None,
             log_at: 0,
         };
@@ -49,6 +55,7 @@ impl<'c> Run<'c> {
                 run.upstreams.insert(name.to_owned(), upstream);
             }
         }
+        run.collectors = Collectors::start(case, run.folder.path(), &mut run.ports);
         let all: String = case
             .sections
             .iter()
@@ -78,8 +85,12 @@ impl<'c> Run<'c> {
             }
         }
         for (name, body) in &case.sections {
-            if !matches!(name.as_str(), "test" | "env" | "args" | "stdin")
+            if let Some(name) = name.strip_prefix("base64 ") {
+                let path = run.folder.path().join(name);
+                std::fs::write(path, base64::decode(body)).expect("a file of the case");
+            } else if !matches!(name.as_str(), "test" | "env" | "args" | "stdin")
                 && !name.starts_with("upstream ")
+                && !Collectors::is_section(name)
             {
                 run.write(name, body);
             }
@@ -159,6 +170,10 @@ impl<'c> Run<'c> {
         Ok(match *kind {
             "query" => self.query(words),
             "repeat" => self.repeat(words),
+            "parallel" => {
+                let count = words[0].parse().map_err(|_| "parallel N query ...")?;
+                parallel(count, || self.query(&words[2..]))
+            }
             "raw" => self.raw(words),
             "stream" => self.stream(words),
             "log" => self.log(words, expected),
@@ -205,12 +220,21 @@ impl<'c> Run<'c> {
                 )]
             }
             "fails" => self.fails(words),
+            "http" => http::step(words, self.folder.path()),
+            "metric" => http::metric(words, &self.env, self.folder.path(), |l| self.mask(l)),
             "files" => self.files(words[0]),
+            "tap" | "collector" => {
+                let (mut all, folder) = (std::mem::take(&mut self.collectors), self.folder.path());
+                let mask = |line: &str| self.mask(line);
+                let lines = all.step(kind, words[0], folder, expected.len(), mask);
+                self.collectors = all;
+                lines?
+            }
             other => return Err(format!("a step '{other}' is not known here")),
         })
     }
 
-    fn query(&self, words: &[&str]) -> Vec<String> {
+    pub(crate) fn query(&self, words: &[&str]) -> Vec<String> {
         let (opts, port, rest) = self.options(words);
         let query = Query::new(rest[0], rest.get(1).copied().unwrap_or("A"), &opts);
         match client::send(&query, &opts, port, self.folder.path()) {
@@ -232,23 +256,6 @@ impl<'c> Run<'c> {
             }
         }
         (opts, port, rest)
-    }
-
-    fn repeat(&self, words: &[&str]) -> Vec<String> {
-        let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-        for _ in 0..words[0].parse::<usize>().unwrap() {
-            let lines = self.query(&[&words[2..], &["+order"]].concat());
-            *tally.entry(lines.join(" / ")).or_default() += 1;
-        }
-        if words.contains(&"+count") {
-            let mut lines: Vec<_> = tally
-                .into_iter()
-                .map(|(text, count)| format!("{count}x {text}"))
-                .collect();
-            lines.sort();
-            return lines;
-        }
-        tally.into_keys().collect()
     }
 
     fn raw(&self, words: &[&str]) -> Vec<String> {
@@ -324,11 +331,11 @@ impl<'c> Run<'c> {
             let mut stream =
                 client::tls(address, Duration::from_secs(2), &opts, self.folder.path()).unwrap();
             let timer = stream.sock.try_clone().unwrap();
-            talk(&mut stream, &timer, groups, gap, wait)
+            client::talk(&mut stream, &timer, groups, gap, wait)
         } else {
             let mut stream = client::tcp(address, Duration::from_secs(2)).unwrap();
             let timer = stream.try_clone().unwrap();
-            talk(&mut stream, &timer, groups, gap, wait)
+            client::talk(&mut stream, &timer, groups, gap, wait)
         };
         vec![format!("{answered} answered, then {end}")]
     }
@@ -450,46 +457,5 @@ impl<'c> Run<'c> {
             .collect();
         names.sort();
         names
-    }
-}
-
-/// Sends groups of queries and counts answers; then looks whether the server closes the connection.
-fn talk(
-    stream: &mut (impl Read + Write),
-    timer: &TcpStream,
-    groups: Vec<(Vec<u8>, usize)>,
-    gap: Duration,
-    wait: Duration,
-) -> (usize, &'static str) {
-    let mut answered = 0;
-    for (octets, count) in groups {
-        std::thread::sleep(gap);
-        if stream
-            .write_all(&octets)
-            .and_then(|()| stream.flush())
-            .is_err()
-        {
-            return (answered, "closed");
-        }
-        for _ in 0..count {
-            if client::read_message(stream).is_err() {
-                return (answered, "closed");
-            }
-            answered += 1;
-        }
-    }
-    timer.set_read_timeout(Some(wait)).unwrap();
-    match stream.read(&mut [0]) {
-        Ok(0) => (answered, "closed"),
-        Ok(_) => (answered, "another answer"),
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-            ) =>
-        {
-            (answered, "open")
-        }
-        Err(_) => (answered, "closed"),
     }
 }

@@ -66,6 +66,13 @@ pub(crate) fn build(what: &[&str], program: &str) -> PathBuf {
         .args(what)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo.env("CARGO_TARGET_DIR", profile.parent().unwrap());
+    // What cargo says of the package under test would have build scripts of libraries run anew.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        cargo.env_remove(name);
+    }
+    cargo
+        .env_remove("CARGO_MANIFEST_DIR")
+        .env_remove("CARGO_MANIFEST_PATH");
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
@@ -201,6 +208,14 @@ impl Process {
     pub(crate) fn signal(&self, name: &str) {
         let signal: Signal = format!("SIG{name}").parse().unwrap();
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Octets of memory that it has.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.unwrap().parse::<u64>().unwrap() << 10
     }
 
     /// Whether it has ended by now.

@@ -197,7 +197,17 @@ impl Shared {
         }
     }
 
+    /// The answer, with an OPT record when the query has one.
     fn answer(&self, wire: &[u8], transport: &str, client: &str) -> Option<Vec<u8>> {
+        let mut reply = self.answer_plainly(wire, transport, client)?;
+        if wire[11] > 0 && reply.len() > 12 {
+            reply[11] += 1;
+            reply.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
+        }
+        Some(reply)
+    }
+
+    fn answer_plainly(&self, wire: &[u8], transport: &str, client: &str) -> Option<Vec<u8>> {
         let query = Message::read(wire)?;
         let (name, rtype, _) = query.question.clone()?;
         self.note(&query, &name, rtype, transport, client);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use corten_plugin::{Directive, Process, Reload};
+use corten_plugin::{Build, Directive, Process, Reload};
 use corten_server::{BUILT_IN, Server, Settings, Source, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,6 +14,12 @@ use crate::logging;
 
 /// Port of plain DNS (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
+/// What this program was built from.
+const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    revision: env!("CORTEN_COMMIT"),
+    compiler: env!("CORTEN_COMPILER"),
+};
 /// Octets of the largest Corefile on standard input.
 const STDIN_OCTETS_MAX: u64 = 16 << 20;
 
@@ -57,6 +63,7 @@ pub(crate) fn main(directives: Vec<&'static Directive>) -> ExitCode {
         }
     };
     let process = Arc::new(Process::default());
+    process.set_build(BUILD);
     let log = logging::install(&process);
     let end = runtime.block_on(serve(directives, &flags, process));
     // A plugin's blocking call must not hold up the end.
@@ -87,13 +94,14 @@ async fn serve(
     for warning in server.warnings() {
         tracing::warn!("{warning}");
     }
-    if !flags.quiet {
-        say(&format!("{}\n{}", server.banner().join("\n"), version()));
-    }
+    // Whoever waits for the banner finds the file.
     if let Some(path) = &flags.pidfile
         && let Err(error) = fs::write(path, format!("{}\n", std::process::id()))
     {
         tracing::error!("pid file {}: {error}", path.display());
+    }
+    if !flags.quiet {
+        say(&format!("{}\n{}", server.banner().join("\n"), version()));
     }
     let code = signals.run(&server).await;
     if let Some(path) = &flags.pidfile {

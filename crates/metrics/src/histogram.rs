@@ -1,9 +1,8 @@
 //! Distributions.
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::{CELLS, cell};
+use crate::cells::{self, Line, Own};
 
 /// How often values lay below each of some bounds, and their sum.
 #[derive(Clone, Debug)]
@@ -12,88 +11,73 @@ pub struct Histogram(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     bounds: &'static [f64],
-    cells: Box<[Cell]>,
-}
-
-/// One worker's share, on cache lines of its own.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Cell {
-    /// Values up to each bound and above the one before; the last counts those above all bounds.
-    counts: Box<[AtomicU64]>,
-    /// Bits of an `f64`.
-    sum: AtomicU64,
+    /// Lines of one cell: for each bound the values up to it and above the one before, then those
+    /// above all bounds, then the sum as the bits of an `f64`.
+    lines_per_cell: usize,
+    lines: Box<[Line]>,
 }
 
 impl Histogram {
     /// An empty one; the bounds rise, and belong to the values below them.
     pub(crate) fn new(bounds: &'static [f64]) -> Self {
         debug_assert!(bounds.is_sorted(), "bounds rise");
-        let cells = (0..CELLS)
-            .map(|_| Cell {
-                // Whole cache lines, so that neighbours on the heap do not share one.
-                counts: (0..(bounds.len() + 1).next_multiple_of(16))
-                    .map(|_| AtomicU64::new(0))
-                    .collect(),
-                sum: AtomicU64::new(0f64.to_bits()),
-            })
-            .collect();
-        Self(Arc::new(Inner { bounds, cells }))
+        let lines_per_cell = (bounds.len() + 2).div_ceil(Line::NUMBERS);
+        Self(Arc::new(Inner {
+            bounds,
+            lines_per_cell,
+            lines: Line::zeros(cells::count() * lines_per_cell),
+        }))
     }
 
     /// Counts a value, in the unit that the metric's name ends in.
     pub fn observe(&self, value: f64) {
-        let cell = &self.0.cells[cell()];
-        let place = self.0.bounds.partition_point(|bound| *bound < value);
-        cell.counts[place].fetch_add(1, Relaxed);
-        // The cell is nearly always this thread's alone.
-        let mut sum = cell.sum.load(Relaxed);
-        while let Err(other) = cell.sum.compare_exchange_weak(
-            sum,
-            (f64::from_bits(sum) + value).to_bits(),
-            Relaxed,
-            Relaxed,
-        ) {
-            sum = other;
-        }
+        let inner = &*self.0;
+        // Most values lie below one of the first bounds, so looking in order is quickest.
+        let place = inner.bounds.iter().position(|bound| value <= *bound);
+        let own = Own::get();
+        own.add(
+            inner.number(own.index(), place.unwrap_or(inner.bounds.len())),
+            1,
+        );
+        own.add_float(inner.number(own.index(), inner.bounds.len() + 1), value);
     }
 
     /// How many values there were, and their sum.
     pub fn total(&self) -> (u64, f64) {
-        let counts = self.0.cells.iter().flat_map(|cell| &cell.counts);
-        let sums = self.0.cells.iter().map(|cell| cell.sum.load(Relaxed));
-        (
-            counts.map(|count| count.load(Relaxed)).sum(),
-            sums.map(f64::from_bits).sum(),
-        )
+        let counts = (0..=self.0.bounds.len()).map(|place| self.0.count(place));
+        (counts.sum(), self.sum())
     }
 
-    /// Writes the samples; `labels` is what stands between the braces, without `le`.
-    pub(crate) fn expose(&self, text: &mut String, name: &str, labels: &str) {
-        let comma = if labels.is_empty() { "" } else { "," };
+    pub(crate) fn sum(&self) -> f64 {
+        (0..cells::count())
+            .map(|cell| self.0.number(cell, self.0.bounds.len() + 1))
+            .map(|bits| f64::from_bits(bits.load(Relaxed)))
+            .sum()
+    }
+
+    /// Each bound with the number of values up to it; the last is infinity.
+    pub(crate) fn cumulative(&self) -> Vec<(f64, u64)> {
+        let bounds = self.0.bounds.iter().copied().chain([f64::INFINITY]);
         let mut below = 0;
-        for (place, bound) in self.0.bounds.iter().enumerate() {
-            below += self.count(place);
-            let _ = writeln!(
-                text,
-                "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}"
-            );
-        }
-        below += self.count(self.0.bounds.len());
-        let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {below}");
-        let braces = match labels.is_empty() {
-            true => String::new(),
-            false => format!("{{{labels}}}"),
-        };
-        let (_, sum) = self.total();
-        let _ = writeln!(
-            text,
-            "{name}_sum{braces} {sum}\n{name}_count{braces} {below}"
-        );
+        bounds
+            .enumerate()
+            .map(|(place, bound)| {
+                below += self.0.count(place);
+                (bound, below)
+            })
+            .collect()
+    }
+}
+
+impl Inner {
+    fn number(&self, cell: usize, place: usize) -> &AtomicU64 {
+        let line = cell * self.lines_per_cell + place / Line::NUMBERS;
+        &self.lines[line].0[place % Line::NUMBERS]
     }
 
     fn count(&self, place: usize) -> u64 {
-        let cells = self.0.cells.iter();
-        cells.map(|cell| cell.counts[place].load(Relaxed)).sum()
+        (0..cells::count())
+            .map(|cell| self.number(cell, place).load(Relaxed))
+            .sum()
     }
 }

@@ -1,31 +1,37 @@
 //! Counters, gauges and histograms with CoreDNS's names, and their exposition as text.
 //!
 //! The registry belongs to the process, so that numbers survive a reload: whoever asks again for
-//! the same name and labels gets the same handle. Counters are split over cells of their own cache
-//! lines, one for a worker, so that counting a query never waits for another core; reading adds the
-//! cells up.
+//! the same name and labels gets the same handle. Asking takes a lock and compares texts; handles are
+//! asked for once and kept.
 //!
-//! Not here: HTTP. Label values come from the configuration, never from a query.
+//! Counting takes no lock and waits for nobody: a number is split over cells on cache lines of their
+//! own, one for each of the first threads that count, so that two cores never write the same line.
+//! Reading adds the cells up; it may miss what is being counted at that moment, never what was counted
+//! before.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cells`] | which cell a thread counts in |
+//! | [`histogram`] | distributions |
+//! | [`page`] | the text formats |
+//!
+//! Not here: HTTP. Label values come from the configuration, never from a query: every set of labels
+//! costs memory as long as the process lives.
+mod cells;
 mod histogram;
+mod page;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cells::{Line, Own};
 pub use histogram::Histogram;
-
-/// Cells of a counter; more workers than this share some.
-const CELLS: usize = 16;
+pub use page::{Format, Kind, Page, labels};
 
 /// A number that only grows.
-#[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<[Cell; CELLS]>);
-
-/// One cache line of a counter; 128 octets, because processors fetch lines in pairs.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Cell(AtomicU64);
+#[derive(Clone, Debug)]
+pub struct Counter(Arc<[Line]>);
 
 /// A number that goes up and down.
 #[derive(Clone, Debug, Default)]
@@ -58,12 +64,19 @@ impl Counter {
 
     /// Adds `number`.
     pub fn add(&self, number: u64) {
-        self.0[cell()].0.fetch_add(number, Relaxed);
+        let own = Own::get();
+        own.add(&self.0[own.index()].0[0], number);
     }
 
     /// The sum so far.
     pub fn value(&self) -> u64 {
-        self.0.iter().map(|cell| cell.0.load(Relaxed)).sum()
+        self.0.iter().map(|line| line.0[0].load(Relaxed)).sum()
+    }
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self(Line::zeros(cells::count()).into())
     }
 }
 
@@ -73,17 +86,15 @@ impl Gauge {
         self.0.store(value, Relaxed);
     }
 
+    /// Adds to the value, or takes away.
+    pub fn add(&self, number: i64) {
+        self.0.fetch_add(number, Relaxed);
+    }
+
     /// The value.
     pub fn value(&self) -> i64 {
         self.0.load(Relaxed)
     }
-}
-
-/// The calling thread's cell.
-fn cell() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static CELL: usize = NEXT.fetch_add(1, Relaxed) % CELLS);
-    CELL.with(|cell| *cell)
 }
 
 /// The process's registry.
@@ -176,48 +187,32 @@ impl Registry {
 
     /// Everything in the Prometheus text format, version 0.0.4.
     pub fn expose(&self) -> String {
-        let mut text = String::new();
+        let mut page = Page::new(Format::Text);
+        self.write(&mut page);
+        page.finish()
+    }
+
+    /// Writes everything, in the order of names and labels.
+    pub fn write(&self, page: &mut Page) {
         for (name, family) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let kind = match family.samples.values().next() {
-                Some(Handle::Counter(_)) => "counter",
-                Some(Handle::Gauge(_)) => "gauge",
-                Some(Handle::Histogram(_)) => "histogram",
+                Some(Handle::Counter(_)) => Kind::Counter,
+                Some(Handle::Gauge(_)) => Kind::Gauge,
+                Some(Handle::Histogram(_)) => Kind::Histogram,
                 None => continue,
             };
-            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", family.help);
+            page.family(name, family.help, kind);
             for (labels, handle) in &family.samples {
-                let labels = between_braces(labels);
-                let braces = match labels.is_empty() {
-                    true => String::new(),
-                    false => format!("{{{labels}}}"),
-                };
-                let _ = match handle {
-                    Handle::Counter(counter) => {
-                        writeln!(text, "{name}{braces} {}", counter.value())
-                    }
-                    Handle::Gauge(gauge) => writeln!(text, "{name}{braces} {}", gauge.value()),
-                    Handle::Histogram(histogram) => {
-                        histogram.expose(&mut text, name, &labels);
-                        Ok(())
-                    }
-                };
+                let labels =
+                    page::labels(labels.iter().map(|(label, value)| (*label, value.as_str())));
+                match handle {
+                    Handle::Counter(counter) => page.counter(name, &labels, counter.value()),
+                    Handle::Gauge(gauge) => page.sample(name, &labels, gauge.value() as f64),
+                    Handle::Histogram(histogram) => page.histogram(name, &labels, histogram),
+                }
             }
         }
-        text
     }
-}
-
-fn between_braces(labels: &Labels) -> String {
-    let mut text = String::new();
-    for (label, value) in labels {
-        let value = value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        let comma = if text.is_empty() { "" } else { "," };
-        let _ = write!(text, "{comma}{label}=\"{value}\"");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -236,7 +231,9 @@ mod tests {
         registry
             .counter("corten_tests_total", "Tests.", &[("kind", "a\"b\\")])
             .increment();
-        registry.gauge("corten_entries", "Entries.", &[]).set(-4);
+        let entries = registry.gauge("corten_entries", "Entries.", &[]);
+        entries.set(-5);
+        entries.add(1);
         assert_eq!(
             registry.expose(),
             "# HELP corten_entries Entries.\n# TYPE corten_entries gauge\ncorten_entries -4\n\
@@ -266,13 +263,47 @@ mod tests {
     }
 
     #[test]
-    fn threads_count_into_the_same_number() {
+    fn open_metrics_differs_where_its_standard_says_so() {
+        let registry = Registry::default();
+        registry
+            .counter("corten_a_total", "Say \"A\\\".\nB", &[])
+            .increment();
+        registry.counter("corten_b", "B.", &[]).increment();
+        registry
+            .histogram("corten_c", "C.", &[1.0, 2.5], &[])
+            .observe(2.0);
+        let mut page = Page::new(Format::OpenMetrics);
+        registry.write(&mut page);
+        assert_eq!(
+            page.finish(),
+            "# HELP corten_a Say \\\"A\\\\\\\".\\nB\n# TYPE corten_a counter\ncorten_a_total 1\n\
+             # HELP corten_b B.\n# TYPE corten_b counter\ncorten_b_total 1\n\
+             # HELP corten_c C.\n# TYPE corten_c histogram\ncorten_c_bucket{le=\"1.0\"} 0\n\
+             corten_c_bucket{le=\"2.5\"} 1\ncorten_c_bucket{le=\"+Inf\"} 1\n\
+             corten_c_sum 2\ncorten_c_count 1\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn more_threads_than_cells_count_into_the_same_number() {
         let counter = Counter::default();
+        let registry = Registry::default();
+        let histogram = registry.histogram("corten_times", "Times.", &[1.0], &[]);
+        let threads = cells::count() + 8;
         std::thread::scope(|scope| {
-            for _ in 0..CELLS + 1 {
-                scope.spawn(|| (0..1000).for_each(|_| counter.increment()));
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        counter.increment();
+                        histogram.observe(0.5);
+                    }
+                });
             }
         });
-        assert_eq!(counter.value(), 1000 * (CELLS as u64 + 1));
+        assert_eq!(counter.value(), 1000 * threads as u64);
+        assert_eq!(
+            histogram.total(),
+            (1000 * threads as u64, 500.0 * threads as f64)
+        );
     }
 }

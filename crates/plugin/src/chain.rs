@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use corten_wire::{Class, Question, Rcode};
+use tokio::time::timeout_at;
 
 use crate::{Exchange, Flow, Interest, Phase, Plugin};
 
@@ -76,6 +77,8 @@ impl Chain {
 
     /// Runs what plugins asked for with [`Exchange::after_send`].
     pub async fn afterwards(self: &Arc<Self>, ex: &mut Exchange) {
+        // The client has its answer.
+        ex.deadline = None;
         while ex.afterwards != 0 {
             let at = ex.afterwards.trailing_zeros() as u8;
             ex.afterwards &= ex.afterwards - 1;
@@ -91,19 +94,54 @@ impl Chain {
     }
 
     fn down(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
-        let internet = ex.query.question.class == Class::IN;
-        let asked = if internet { u64::MAX } else { self.any_class };
-        let mut left = asked & !self.response_only & self.below(from);
+        match ex.spans.is_some() {
+            true => self.down_recording(ex, from, floor),
+            false => self.walk::<false>(ex, from, floor),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn down_recording(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
+        self.walk::<true>(ex, from, floor)
+    }
+
+    /// The way down; `SPANS` when somebody wants to know which links there were.
+    #[inline(always)]
+    fn walk<const SPANS: bool>(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
+        let mut internet = ex.query.question.class == Class::IN;
+        let mut left = self.asked::<SPANS>(internet) & self.below(from);
         while left != 0 {
             let at = left.trailing_zeros() as u8;
             left &= left - 1;
             ex.cursor = at;
-            let flow = self.links[usize::from(at)].on_query(ex);
+            let link = &self.links[usize::from(at)];
+            if SPANS {
+                if let Some(spans) = &mut ex.spans {
+                    spans.enter(at, link.name());
+                }
+                if self.response_only >> at & 1 == 1 {
+                    continue;
+                }
+            }
+            let flow = link.on_query(ex);
+            if internet != (ex.query.question.class == Class::IN) {
+                internet = !internet;
+                left = self.asked::<SPANS>(internet) & self.below(at + 1);
+            }
             if flow == Flow::Pass {
+                if SPANS {
+                    done(ex, at);
+                }
                 continue;
             }
             if flow == Flow::Watch {
                 ex.watchers |= 1 << at;
+                // Links that only watch are where a recording begins; others need not look.
+                if !SPANS && ex.spans.is_some() {
+                    ex.watchers |= self.response_only & self.below(from) & ((1 << at) - 1);
+                    return self.down_recording(ex, at + 1, floor);
+                }
                 continue;
             }
             ex.watchers |= self.response_only & self.below(from) & ((1 << at) - 1);
@@ -127,6 +165,16 @@ impl Chain {
         self.back(ex, floor)
     }
 
+    /// The links that are asked on the way down, one bit each; with `SPANS` those as well that
+    /// only see the reply.
+    fn asked<const SPANS: bool>(&self, internet: bool) -> u64 {
+        let class = if internet { u64::MAX } else { self.any_class };
+        match SPANS {
+            true => class | self.response_only,
+            false => class & !self.response_only,
+        }
+    }
+
     /// The links from `from` on, one bit each.
     fn below(&self, from: u8) -> u64 {
         let all = u64::MAX
@@ -138,6 +186,7 @@ impl Chain {
     /// Ends the way down at `at`.
     fn turn(&self, ex: &mut Exchange, at: u8, floor: u8, end: Flow) -> Progress {
         ex.answered_by.get_or_insert(at);
+        done(ex, at);
         match end {
             Flow::Drop => ex.dropped = true,
             Flow::Respond if ex.reply.is_started() => ex.dropped = false,
@@ -157,10 +206,15 @@ impl Chain {
             let at = ex.watchers.ilog2() as u8;
             ex.watchers &= !(1 << at);
             ex.cursor = at;
-            match self.links[usize::from(at)].on_response(ex) {
+            let flow = self.links[usize::from(at)].on_response(ex);
+            if !matches!(flow, Flow::Wait | Flow::Again) {
+                done(ex, at);
+            }
+            match flow {
                 Flow::Wait => return Progress::Waits(at, Phase::Response),
                 Flow::Again if ex.rounds < Self::ROUNDS_MAX => return self.again(ex, at, floor),
                 Flow::Again => {
+                    done(ex, at);
                     let name = self.links[usize::from(at)].name();
                     let _ = ex.fail(
                         Rcode::SERVFAIL,
@@ -185,6 +239,26 @@ impl Chain {
         self.down(ex, at + 1, floor)
     }
 
+    /// Gives up a link that waited too long. Links above it get the failure as they would any other.
+    fn expire(&self, ex: &mut Exchange, at: u8, phase: Phase, floor: u8) -> Progress {
+        ex.cursor = at;
+        if phase == Phase::Query {
+            ex.forget_below(at);
+        }
+        let name = self.links[usize::from(at)].name();
+        let flow = ex.fail(
+            Rcode::SERVFAIL,
+            format!("plugin/{name}: context deadline exceeded"),
+        );
+        match phase {
+            Phase::Query => self.turn(ex, at, floor, flow),
+            Phase::Response | Phase::Sent => {
+                done(ex, at);
+                self.back(ex, floor)
+            }
+        }
+    }
+
     async fn settle(self: &Arc<Self>, ex: &mut Exchange, floor: u8, mut step: Progress) -> Flow {
         loop {
             let (at, phase) = match step {
@@ -196,9 +270,26 @@ impl Chain {
                 chain: self,
                 at: at + 1,
             };
-            let flow = self.links[usize::from(at)].wait(ex, next, phase).await;
+            let link = &self.links[usize::from(at)];
+            let flow = match ex.deadline {
+                None => link.wait(ex, next, phase).await,
+                Some(deadline) => {
+                    // Whoever is given up cannot put a changed question back.
+                    let question = ex.query.question.clone();
+                    let wait = link.wait(ex, next, phase);
+                    let Ok(flow) = timeout_at(deadline.into(), wait).await else {
+                        ex.query.question = question;
+                        step = self.expire(ex, at, phase, floor);
+                        continue;
+                    };
+                    flow
+                }
+            };
             step = match (phase, flow) {
-                (Phase::Query, Flow::Pass) => self.down(ex, at + 1, floor),
+                (Phase::Query, Flow::Pass) => {
+                    done(ex, at);
+                    self.down(ex, at + 1, floor)
+                }
                 (Phase::Query, Flow::Watch) => {
                     ex.watchers |= 1 << at;
                     self.down(ex, at + 1, floor)
@@ -208,11 +299,20 @@ impl Chain {
                 }
                 (Phase::Response, end) => {
                     ex.dropped |= end == Flow::Drop;
+                    done(ex, at);
                     self.back(ex, floor)
                 }
                 (Phase::Query | Phase::Sent, end) => self.turn(ex, at, floor, end),
             };
         }
+    }
+}
+
+/// The link at `at` has no more to do with this query.
+#[inline]
+fn done(ex: &mut Exchange, at: u8) {
+    if let Some(spans) = &mut ex.spans {
+        spans.leave(at);
     }
 }
 
@@ -270,13 +370,17 @@ pub struct Detached {
 
 impl Detached {
     /// Asks a question in the name of `like`'s client.
-    pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
-        Next {
+    ///
+    /// No client waits for this: `like`'s deadline does not hold.
+    pub async fn ask(&self, question: &Question, like: &Exchange) -> Exchange {
+        let mut ex = Exchange::another(question, like);
+        ex.deadline = None;
+        let next = Next {
             chain: &self.chain,
             at: self.at,
-        }
-        .ask(question, like)
-        .await
+        };
+        let _ = next.run(&mut ex).await;
+        ex
     }
 }
 

@@ -2,12 +2,14 @@
 use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use corten_wire::{Query, Question, Rcode, Reply};
 
+use crate::lookup::{Lookups, Resolve};
 use crate::metadata::Metadata;
-use crate::{Flow, Site};
+use crate::{Chain, Flow, Site, Spans};
 
 /// An error of any kind, for the *errors* plugin and the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -54,8 +56,15 @@ pub struct Exchange {
     pub site: Site,
     /// Which of [`crate::Block::zones`] the query was routed by.
     pub zone: u16,
+    /// When the client is answered at the latest; whoever waits beyond it is given up, and the
+    /// client gets SERVFAIL. Set by a link on the way down.
+    pub deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
+    pub(crate) resolver: Option<Arc<dyn Resolve>>,
+    pub(crate) lookups: OnceLock<Box<Lookups>>,
     pub(crate) failure: Option<BoxError>,
+    /// Which plugins work on the query, if anybody wants to know.
+    pub(crate) spans: Option<Box<Spans>>,
     pub(crate) notes: Vec<(u8, Box<dyn Any + Send + Sync>)>,
     pub(crate) cursor: u8,
     pub(crate) watchers: u64,
@@ -78,8 +87,12 @@ impl Exchange {
             received: Instant::now(),
             site: Site::new("", ""),
             zone: 0,
+            deadline: None,
             metadata: Metadata::default(),
+            resolver: None,
+            lookups: OnceLock::new(),
             failure: None,
+            spans: None,
             notes: Vec::new(),
             cursor: 0,
             watchers: 0,
@@ -100,7 +113,10 @@ impl Exchange {
             received: like.received,
             site: like.site,
             zone: like.zone,
+            deadline: like.deadline,
             metadata: like.metadata.clone(),
+            resolver: like.resolver.clone(),
+            lookups: like.lookups.clone(),
             ..Self::new()
         }
     }
@@ -172,6 +188,11 @@ impl Exchange {
         self.afterwards != 0
     }
 
+    /// Whether [`Flow::Again`] would be granted; without it the client gets SERVFAIL.
+    pub fn may_ask_again(&self) -> bool {
+        self.rounds < Chain::ROUNDS_MAX
+    }
+
     /// Index of the plugin that answered.
     pub fn answered_by(&self) -> Option<usize> {
         self.answered_by.map(usize::from)
@@ -187,6 +208,9 @@ impl Exchange {
         self.failure = None;
         self.answered_by = None;
         self.dropped = false;
+        if let Some(spans) = &mut self.spans {
+            spans.leave_below(cursor);
+        }
     }
 
     /// Makes the exchange ready for the next query; keeps its memory. The query is left to the next
@@ -194,9 +218,13 @@ impl Exchange {
     pub fn recycle(&mut self) {
         self.reply.clear();
         self.metadata.clear();
+        self.resolver = None;
+        self.lookups.take();
         self.failure = None;
+        self.spans = None;
         self.notes.clear();
         self.dropped = false;
+        self.deadline = None;
         (
             self.cursor,
             self.watchers,

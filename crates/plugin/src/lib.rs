@@ -6,15 +6,24 @@
 //! network or a timer gets a task ([`Flow::Wait`]).
 //!
 //! Start with [`Plugin`], then [`Directive`] and [`Setup`]; `docs/plugins.md` is the walk-through.
+mod background;
 mod chain;
 mod directive;
+pub mod endpoint;
 mod exchange;
+mod format;
+mod listener;
+mod lookup;
 mod metadata;
 mod observe;
 mod plugin;
 mod process;
+mod roster;
+mod search;
 mod setup;
 mod site;
+mod spans;
+mod spool;
 mod tls;
 mod view;
 mod zones;
@@ -25,13 +34,24 @@ pub use corten_corefile as corefile;
 pub use corten_metrics as metrics;
 pub use corten_wire as wire;
 pub use directive::{Directive, checked};
+pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
+pub use format::{Format, Told};
+pub use http;
+pub use listener::{
+    HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
+};
+pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop};
-pub use process::{Process, Reload, ReloadError, Running};
+pub use process::{Build, Process, Reload, ReloadError, Running};
+pub use roster::{Refusals, Roster};
+pub use search::SearchPath;
 pub use setup::{Block, Context, Parts, Peers, ServerOptions, Setup, SetupError};
 pub use site::{BySite, Site};
+pub use spans::{Span, Spans};
+pub use spool::{Spool, SpoolLimit};
 pub use tls::TlsIdentity;
 pub use view::View;
 pub use zones::{Fallthrough, Zones};

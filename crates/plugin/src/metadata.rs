@@ -24,13 +24,16 @@ pub trait MetadataCollector: Send + Sync {
 /// What is known about one query.
 #[derive(Clone, Default)]
 pub(crate) struct Metadata {
+    on: bool,
+    /// Kept when metadata are off: a worker meets the same block's again and again, and need not
+    /// count a reference that it shares with the others each time.
     providers: Option<Arc<[Arc<dyn MetadataProvider>]>>,
     values: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Metadata {
     pub(crate) fn clear(&mut self) {
-        self.providers = None;
+        self.on = false;
         self.values.clear();
     }
 }
@@ -38,7 +41,11 @@ impl Metadata {
 impl Exchange {
     /// Turns metadata on for this query, with the providers of its block.
     pub fn collect_metadata(&mut self, providers: &Arc<[Arc<dyn MetadataProvider>]>) {
-        self.metadata.providers = Some(Arc::clone(providers));
+        self.metadata.on = true;
+        let known = self.metadata.providers.as_ref();
+        if !known.is_some_and(|known| Arc::ptr_eq(known, providers)) {
+            self.metadata.providers = Some(Arc::clone(providers));
+        }
     }
 
     /// Forgets what was collected for a block that does not take the query.
@@ -48,7 +55,7 @@ impl Exchange {
 
     /// Whether anybody wants metadata of this query; whoever has to work for a value asks first.
     pub fn has_metadata(&self) -> bool {
-        self.metadata.providers.is_some()
+        self.metadata.on
     }
 
     /// Sets a value while the query runs, such as `forward/upstream`. Does nothing unless metadata
@@ -69,6 +76,9 @@ impl Exchange {
     /// off.
     pub fn metadata(&self, label: &str) -> Option<Cow<'_, str>> {
         let providers = self.metadata.providers.as_ref()?;
+        if !self.metadata.on {
+            return None;
+        }
         let set = self
             .metadata
             .values
@@ -89,5 +99,36 @@ impl fmt::Debug for Metadata {
         f.debug_map()
             .entries(self.values.iter().map(|(label, value)| (label, value)))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct One;
+
+    impl MetadataProvider for One {
+        fn value(&self, _: &Exchange, label: &str) -> Option<String> {
+            (label == "one/value").then(|| "1".to_owned())
+        }
+    }
+
+    #[test]
+    fn values_are_of_one_query() {
+        let providers: Arc<[Arc<dyn MetadataProvider>]> = vec![Arc::new(One) as _].into();
+        let mut ex = Exchange::new();
+        ex.set_metadata("a/b", "off");
+        assert_eq!((ex.metadata("a/b"), ex.metadata("one/value")), (None, None));
+        ex.collect_metadata(&providers);
+        ex.set_metadata("a/b", "set");
+        assert_eq!(ex.metadata("a/b").as_deref(), Some("set"));
+        assert_eq!(ex.metadata("one/value").as_deref(), Some("1"));
+        ex.recycle();
+        assert!(!ex.has_metadata());
+        assert_eq!((ex.metadata("a/b"), ex.metadata("one/value")), (None, None));
+        ex.collect_metadata(&providers);
+        assert_eq!(ex.metadata("one/value").as_deref(), Some("1"));
+        assert_eq!(Arc::strong_count(&providers), 2, "counted once");
     }
 }

@@ -110,6 +110,10 @@ pub trait Plugin: Any + Send + Sync {
         true
     }
 
+    /// The process is about to exit, and everything still answers; the server waits for all plugins
+    /// at once before it closes listeners. Not called at a reload.
+    async fn leave(&self) {}
+
     /// Runs after the last exchange of this generation is over, or its grace time.
     async fn stop(&self, why: Stop) {
         let _ = why;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
 
+use crate::Spool;
+
 /// Services that live as long as the process, by type; certificates, for one, must not be lost in a
 /// reload.
 #[derive(Default)]
@@ -14,6 +16,19 @@ pub struct Process {
     services: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     reload: OnceLock<Weak<dyn Reload>>,
     debug: AtomicBool,
+    build: OnceLock<Build>,
+    lines: OnceLock<Arc<Spool>>,
+}
+
+/// What the program was built from, for those who report it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Build {
+    /// Its version, such as `0.1.0`.
+    pub version: &'static str,
+    /// Abbreviated commit; may be empty.
+    pub revision: &'static str,
+    /// The compiler, such as `rustc1.95.0`.
+    pub compiler: &'static str,
 }
 
 /// Starts a graceful reload, as SIGUSR1 does.
@@ -66,9 +81,30 @@ impl Process {
         let _ = self.reload.set(reload);
     }
 
+    /// What the program was built from; empty unless the program has said so.
+    pub fn build(&self) -> Build {
+        self.build.get().copied().unwrap_or_default()
+    }
+
+    /// For the program: says what it was built from. The first call counts.
+    pub fn set_build(&self, build: Build) {
+        let _ = self.build.set(build);
+    }
+
     /// Whether debug lines are logged: some block of the running configuration says so.
     pub fn debug(&self) -> bool {
         self.debug.load(Relaxed)
+    }
+
+    /// Where log lines go that are whole, level and final newline included; for those who write one
+    /// for each query. Nothing where another program's log is used: lines go through `tracing` then.
+    pub fn lines(&self) -> Option<&Arc<Spool>> {
+        self.lines.get()
+    }
+
+    /// For the program: sets where whole lines go. The first call counts.
+    pub fn set_lines(&self, lines: Arc<Spool>) {
+        let _ = self.lines.set(lines);
     }
 
     /// For the server: switches debug lines on or off.

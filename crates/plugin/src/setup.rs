@@ -11,7 +11,10 @@ use corten_corefile::{
 };
 use corten_wire::Name;
 
-use crate::{Fallthrough, MetadataCollector, Plugin, Process, Running, TlsIdentity, View, Zones};
+use crate::{
+    Announcement, Fallthrough, ListenerOptions, MetadataCollector, Plugin, Process, Refusals,
+    Roster, Running, TlsIdentity, View, Zones,
+};
 
 /// One server block: what its keys say.
 #[derive(Clone, Debug)]
@@ -41,6 +44,13 @@ pub struct ServerOptions {
     pub metadata: Option<Arc<dyn MetadataCollector>>,
     /// Which queries the block wants; nothing for all.
     pub view: Option<Arc<dyn View>>,
+    /// Who is told of queries that no chain answers.
+    pub refusals: Option<Arc<dyn Refusals>>,
+    /// The block's sockets and connections.
+    pub listener: ListenerOptions,
+    /// The block's tokens, imports and environment included, in a form that is only good for
+    /// comparing: what was kept for another text may be wrong for this one. Set by the server.
+    pub fingerprint: Arc<str>,
 }
 
 /// What a directive's setup function works with.
@@ -128,6 +138,12 @@ impl<'a> Setup<'a> {
         self.parts.offers.add(service);
     }
 
+    /// Wants an HTTP endpoint; the server binds its address and calls it while this generation
+    /// serves.
+    pub fn announce(&mut self, announcement: Announcement) {
+        self.provide(Arc::new(announcement));
+    }
+
     /// A path as written, relative to the block's *root*.
     pub fn path(&self, text: &str) -> PathBuf {
         match self.options.root.as_os_str().is_empty() {
@@ -189,23 +205,47 @@ pub struct Context {
     pub peers: Arc<Peers>,
     /// Every address that this generation listens on, with the ports as bound.
     pub listeners: Arc<[(Transport, SocketAddr)]>,
+    /// Every server block of the generation.
+    pub blocks: Arc<[Roster]>,
+    /// Which of them the plugin belongs to; nothing for a link of every block.
+    pub block: Option<usize>,
+}
+
+impl Context {
+    /// The plugin's own block.
+    pub fn roster(&self) -> Option<&Roster> {
+        self.blocks.get(self.block?)
+    }
 }
 
 /// Services offered inside one server block; complete once every setup has run.
 #[derive(Default)]
-pub struct Peers(HashMap<TypeId, Vec<Box<dyn Any + Send + Sync>>>);
+pub struct Peers {
+    offers: HashMap<TypeId, Vec<Box<dyn Any + Send + Sync>>>,
+    directives: Vec<&'static str>,
+}
 
 impl Peers {
     fn add<S: ?Sized + Send + Sync + 'static>(&mut self, service: Arc<S>) {
-        self.0
+        self.offers
             .entry(TypeId::of::<S>())
             .or_default()
             .push(Box::new(service));
     }
 
+    /// For the server: notes that the block has this directive.
+    pub fn note(&mut self, directive: &'static str) {
+        self.directives.push(directive);
+    }
+
+    /// Whether the block has this directive.
+    pub fn has(&self, directive: &str) -> bool {
+        self.directives.contains(&directive)
+    }
+
     /// Every offer of type `S`, in chain order.
     pub fn all<S: ?Sized + Send + Sync + 'static>(&self) -> impl Iterator<Item = &Arc<S>> {
-        self.0
+        self.offers
             .get(&TypeId::of::<S>())
             .into_iter()
             .flatten()
@@ -215,7 +255,12 @@ impl Peers {
 
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peers({})", self.0.values().map(Vec::len).sum::<usize>())
+        write!(
+            f,
+            "Peers({} of {:?})",
+            self.offers.values().map(Vec::len).sum::<usize>(),
+            self.directives
+        )
     }
 }
 

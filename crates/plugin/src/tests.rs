@@ -1,5 +1,7 @@
 //! The invariants of the chain (docs/architecture.md, "Invariants of the chain").
+mod deadline;
 mod links;
+mod spans;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

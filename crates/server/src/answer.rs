@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use corten_plugin::{Chain, Exchange, Flow, Phase, Progress, Transport};
+use corten_plugin::{Chain, Exchange, Flow, Phase, Progress, Resolve, Transport};
 use corten_wire::finish::{Carrier, header_only};
 use corten_wire::{Gate, Rcode};
 
@@ -66,57 +66,75 @@ pub(crate) fn answer<'t>(
             header_only(&ex.query, rcode, out);
             return Outcome::Reply(None);
         }
-        Gate::Whole(rcode) => return refuse(ex, rcode, out),
+        Gate::Whole(rcode) => {
+            let _ = ex.answer(rcode);
+            ex.reply.finish(&ex.query, carrier(journey.transport), out);
+            return Outcome::Reply(None);
+        }
     }
     if !table.serves(ex.query.question.class) {
-        return refuse(ex, Rcode::REFUSED, out);
+        return refuse(ex, table, Rcode::REFUSED, out);
     }
     ex.site = table.site;
-    let found = match contain(table.panics, &table.name, || table.find(ex)) {
-        Some(found) => found,
-        None => {
-            mend(ex);
-            return refuse(ex, Rcode::SERVFAIL, out);
-        }
+    let Some(found) = contain(table.panics, &table.name, || table.find(ex)) else {
+        mend(ex);
+        return refuse(ex, table, Rcode::SERVFAIL, out);
     };
     let Some(chain) = (match found {
         Some(served) => served.chain.as_ref(),
         None => table.elsewhere.as_ref(),
     }) else {
-        return refuse(ex, Rcode::REFUSED, out);
+        return refuse(ex, table, Rcode::REFUSED, out);
     };
     match contain(table.panics, &table.name, || chain.run(ex)) {
         Some(Progress::Waits(at, phase)) => return Outcome::Waits(Waiting { chain, at, phase }),
         Some(Progress::Done(Flow::Drop)) => return Outcome::Nothing,
         Some(Progress::Done(_)) => (),
-        None => mend(ex),
+        None => {
+            mend(ex);
+            return refuse(ex, table, Rcode::SERVFAIL, out);
+        }
     }
     // Where no block answers, nobody was asked: that is no failure of a chain.
     if found.is_none() && ex.answered_by().is_none() {
-        return refuse(ex, Rcode::REFUSED, out);
+        return refuse(ex, table, Rcode::REFUSED, out);
     }
     ex.reply.finish(&ex.query, carrier(journey.transport), out);
     Outcome::Reply(ex.has_afterwards().then_some(chain))
 }
 
-fn refuse<'t>(ex: &mut Exchange, rcode: Rcode, out: &mut Vec<u8>) -> Outcome<'t> {
+/// An answer of the server's own, for a query that no chain answers.
+fn refuse<'t>(ex: &mut Exchange, table: &Table, rcode: Rcode, out: &mut Vec<u8>) -> Outcome<'t> {
     let _ = ex.answer(rcode);
+    tell_refusal(ex, table);
     ex.reply.finish(&ex.query, carrier(ex.transport), out);
     Outcome::Reply(None)
+}
+
+fn tell_refusal(ex: &mut Exchange, table: &Table) {
+    // Blocks that were asked and did not want it have left their mark.
+    ex.site = table.site;
+    if let Some(refusals) = &table.refusals {
+        refusals.refused(ex);
+    }
 }
 
 /// Goes on with an exchange that waits; returns whether there is a reply to [`finish`].
 pub(crate) async fn go_on(
     ex: &mut Exchange,
-    table: &Table,
+    table: &Arc<Table>,
     chain: &Arc<Chain>,
     at: u8,
     phase: Phase,
 ) -> bool {
+    ex.set_resolver(Arc::clone(table) as Arc<dyn Resolve>);
     match contain_wait(table.panics, &table.name, chain.resume(ex, at, phase)).await {
         Some(Flow::Drop) => return false,
         Some(_) => (),
-        None => mend(ex),
+        None => {
+            mend(ex);
+            tell_refusal(ex, table);
+        }
     }
     true
 }

@@ -349,6 +349,26 @@ pub(crate) fn want_destinations(socket: RawFd, v6: bool) -> io::Result<()> {
     }
 }
 
+/// How full a socket's receive queue is: octets of it that are used, and how many there may be.
+pub(crate) fn backlog(socket: RawFd) -> Option<(usize, usize)> {
+    /// Places in what `SO_MEMINFO` fills in (`linux/sock_diag.h`).
+    const USED: usize = 0;
+    const LIMIT: usize = 1;
+    let mut info = [0u32; 9];
+    let mut length = size_of_val(&info) as u32;
+    // SAFETY: the kernel writes at most `length` octets to `info`, and how many to `length`.
+    let status = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    (status == 0).then(|| (info[USED] as usize, info[LIMIT] as usize))
+}
+
 /// Raises the soft limit of open files to the hard one, as Go programs do; a resolver has thousands
 /// of connections.
 pub(crate) fn raise_file_limit() {
@@ -428,6 +448,21 @@ mod tests {
             SocketAddr::from((Ipv6Addr::LOCALHOST, server.local_addr().unwrap().port())),
             true,
         );
+    }
+
+    #[test]
+    fn the_backlog_grows_with_what_is_queued() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (used, limit) = backlog(server.as_raw_fd()).unwrap();
+        assert!(used == 0 && limit > 64 * 1024, "{used} of {limit}");
+        for _ in 0..10 {
+            client
+                .send_to(&[7; 64], server.local_addr().unwrap())
+                .unwrap();
+        }
+        let (used, _) = backlog(server.as_raw_fd()).unwrap();
+        assert!((640..limit).contains(&used), "{used}");
     }
 
     #[test]

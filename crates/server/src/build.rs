@@ -1,18 +1,20 @@
 //! A Corefile becomes a generation: set-up, checks between blocks, chains, tables.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use corten_corefile::{Corefile, Key, ServerBlock, Transport, follows_preferred_syntax};
 use corten_plugin::{
-    Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Running, ServerOptions,
-    Setup, Site,
+    Block, Chain, Directive, Interest, Parts, Peers, Plugin, Process, Roster, Running,
+    ServerOptions, Setup, Site,
 };
 use corten_wire::Name;
 
 use crate::generation::{BuiltBlock, Generation, Listener, Served, Table};
+use crate::http;
 use crate::listen::has_ipv6;
 use crate::panics::Policy;
+use crate::tuning::Tuning;
 
 /// A configuration that cannot be served; the text is complete.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,24 +68,35 @@ pub(crate) fn build(
     let mut tables = Tables {
         made: HashMap::new(),
         places: HashMap::new(),
+        shown: HashSet::new(),
         dns_port,
     };
+    let mut rosters = Vec::new();
     for draft in &drafts {
         let chain = chain(draft, &everywhere)?;
+        let mut roster = roster(draft, chain.as_deref());
         for (key, zone) in draft.source.keys.iter().zip(&draft.zones) {
-            tables.add(draft, key, zone, chain.as_ref(), &mut generation)?;
+            let sites = tables.add(draft, key, zone, chain.as_ref(), &mut generation)?;
+            let served = sites.into_iter().map(|site| (site, zone.clone()));
+            roster.served.extend(served);
         }
+        rosters.push(roster);
     }
+    generation.rosters = rosters.into();
+    generation.hosts = http::hosts(drafts.iter().map(|draft| &draft.offers)).map_err(BuildError)?;
+    let refusals = drafts
+        .iter()
+        .find_map(|draft| draft.options.refusals.as_ref());
     let elsewhere = match everywhere.is_empty() {
         true => None,
         false => Chain::new(everywhere.into_iter().map(|(_, link)| link).collect()).ok(),
     };
     for (listener, mut table) in tables.made {
         table.elsewhere.clone_from(&elsewhere);
+        table.refusals = refusals.cloned();
         generation.tables.insert(listener, Arc::new(table));
     }
     generation.banner.sort();
-    generation.banner.dedup();
     generation.blocks = drafts
         .into_iter()
         .map(|draft| BuiltBlock {
@@ -93,6 +106,20 @@ pub(crate) fn build(
         })
         .collect();
     Ok(generation)
+}
+
+/// What others may know of a block.
+fn roster(draft: &Draft<'_>, chain: Option<&Chain>) -> Roster {
+    let links = chain.map(Chain::links).unwrap_or_default();
+    Roster {
+        plugins: draft
+            .links
+            .iter()
+            .map(|(_, link)| Arc::downgrade(link))
+            .collect(),
+        links: links.iter().map(|link| link.name()).collect(),
+        served: Vec::new(),
+    }
 }
 
 fn draft(source: &ServerBlock) -> Result<Draft<'_>, BuildError> {
@@ -121,7 +148,11 @@ fn draft(source: &ServerBlock) -> Result<Draft<'_>, BuildError> {
         ));
         zones.push(zone);
     }
-    let (options, links, offers) = (ServerOptions::default(), Vec::new(), Peers::default());
+    let options = ServerOptions {
+        fingerprint: fingerprint(source).into(),
+        ..ServerOptions::default()
+    };
+    let (links, offers) = (Vec::new(), Peers::default());
     Ok(Draft {
         source,
         zones,
@@ -131,6 +162,22 @@ fn draft(source: &ServerBlock) -> Result<Draft<'_>, BuildError> {
         links,
         offers,
     })
+}
+
+/// The words of a block; where they stand does not count.
+fn fingerprint(source: &ServerBlock) -> String {
+    let directives = source.directives.iter();
+    let tokens = directives.flat_map(|line| std::iter::once(&line.name).chain(&line.tokens));
+    let keys = source.keys.iter().map(|key| &key.token);
+    keys.chain(tokens)
+        .map(|token| {
+            format!(
+                "{}{:?} ",
+                if token.line_start { "\n" } else { "" },
+                token.text
+            )
+        })
+        .collect()
 }
 
 /// Calls a directive's set-up for a block that has it.
@@ -171,6 +218,7 @@ fn set_up(
     };
     (directive.setup)(&mut setup)
         .map_err(|error| BuildError(format!("plugin/{}: {error}", directive.name)))?;
+    draft.offers.note(directive.name);
     draft
         .links
         .extend(made.into_iter().map(|link| (place, link)));
@@ -219,11 +267,14 @@ struct Tables {
     made: HashMap<Listener, Table>,
     /// Every definition by transport, zone and port.
     places: HashMap<(Transport, String, u16), Vec<Defined>>,
+    /// Lines of the banner that are there already.
+    shown: HashSet<String>,
     dns_port: u16,
 }
 
 impl Tables {
-    /// Adds a key of a block to the tables of every address that the block listens on.
+    /// Adds a key of a block to the tables of every address that the block listens on; returns what
+    /// metrics call them.
     fn add(
         &mut self,
         draft: &Draft<'_>,
@@ -231,7 +282,7 @@ impl Tables {
         zone: &Name,
         chain: Option<&Arc<Chain>>,
         generation: &mut Generation,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Vec<Site>, BuildError> {
         match key.transport {
             Transport::Dns => (),
             Transport::Tls if draft.options.tls.is_some() => (),
@@ -271,15 +322,14 @@ impl Tables {
             Transport::Dns => String::new(),
             other => format!("{}://", other.scheme()),
         };
+        let mut sites = Vec::new();
         for address in addresses(&draft.options, port) {
             let shown = if draft.options.bind.is_some() {
                 format!(" on {}", address.ip())
             } else {
                 String::new()
             };
-            generation
-                .banner
-                .push(format!("{scheme}{name}:{port}{shown}"));
+            let line = format!("{scheme}{name}:{port}{shown}");
             let listener = Listener {
                 transport: key.transport,
                 address,
@@ -289,12 +339,25 @@ impl Tables {
                     Some(_) => address.to_string(),
                     None => format!(":{port}"),
                 };
-                Table::new(format!("{}://{shown}", key.transport.scheme()))
+                let mut table = Table::new(format!("{}://{shown}", key.transport.scheme()));
+                table.tuning = Tuning::first(&draft.options.listener);
+                table
             });
+            if self.shown.insert(line.clone()) {
+                // CoreDNS shows a line for each socket that was asked for.
+                let times = table.tuning.sockets.unwrap_or(1);
+                generation.banner.extend(std::iter::repeat_n(line, times));
+            }
+            table
+                .tuning
+                .add(&draft.options.listener)
+                .map_err(|text| at(key, text))?;
             let view = &draft.options.view;
+            let site = Site::new(&table.name, view.as_ref().map_or("", |view| view.name()));
+            sites.push(site);
             let served = Served {
                 chain: chain.cloned(),
-                site: Site::new(&table.name, view.as_ref().map_or("", |view| view.name())),
+                site,
                 zone: place,
                 metadata: draft.options.metadata.clone(),
                 view: view.clone(),
@@ -315,11 +378,11 @@ impl Tables {
                 table.tls.push(Arc::clone(tls));
             }
         }
-        Ok(())
+        Ok(sites)
     }
 
     /// The same zone twice on one address and port is a mistake, and so is one that is bound beside
-    /// one that is not. A block with a view may stand in front of others.
+    /// one that is not. A block with a view may stand beside others.
     fn check(&mut self, draft: &Draft<'_>, key: &Key, port: u16) -> Result<(), BuildError> {
         let named = format!("{}://{}:{port}", key.transport.scheme(), key.zone);
         let here = format!("{}:{}", key.token.at.file, key.token.at.line);
@@ -331,9 +394,13 @@ impl Tables {
             None => vec![None],
             Some(bind) => bind.iter().map(|address| Some(address.ip())).collect(),
         };
+        let has_view = draft.options.view.is_some();
         for (other, place) in places.iter() {
             for ip in &bound {
                 let on = |ip: &Option<IpAddr>| ip.map(|ip| format!(" on {ip}")).unwrap_or_default();
+                if ip == other && has_view {
+                    continue;
+                }
                 if ip == other {
                     return Err(BuildError(format!(
                         "{here} - cannot serve {named}{} - it is already defined at {place}",
@@ -349,10 +416,9 @@ impl Tables {
                 }
             }
         }
-        if draft.options.view.is_some() {
-            return Ok(());
+        if !has_view {
+            places.extend(bound.into_iter().map(|ip| (ip, here.clone())));
         }
-        places.extend(bound.into_iter().map(|ip| (ip, here.clone())));
         Ok(())
     }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use corten_corefile::Transport;
 use corten_plugin::{
-    Chain, Context, Exchange, MetadataCollector, Peers, Plugin, Running, Site, TlsIdentity, View,
+    Chain, Context, Exchange, MetadataCollector, Peers, Plugin, Refusals, Roster, Running, Site,
+    TlsIdentity, View,
 };
 use corten_wire::{Class, Name, RecordType};
 
 use tokio::sync::oneshot;
 
+use crate::http::Hosts;
 use crate::panics::Policy;
+use crate::tuning::Tuning;
 
 /// Where a generation listens: one entry per transport, address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +30,10 @@ pub(crate) struct Generation {
     /// Links that every block has, after those of the blocks.
     pub(crate) everywhere: Vec<Arc<dyn Plugin>>,
     pub(crate) tables: HashMap<Listener, Arc<Table>>,
+    /// What its blocks are to those who report on them, in their order.
+    pub(crate) rosters: Arc<[Roster]>,
+    /// HTTP endpoints.
+    pub(crate) hosts: Hosts,
     /// Lines for the start-up message.
     pub(crate) banner: Vec<String>,
     pub(crate) debug: bool,
@@ -60,6 +67,9 @@ pub(crate) struct Table {
     pub(crate) any_class: bool,
     pub(crate) panics: Policy,
     pub(crate) tls: Vec<Arc<dyn TlsIdentity>>,
+    /// Who is told of queries that no chain answers.
+    pub(crate) refusals: Option<Arc<dyn Refusals>>,
+    pub(crate) tuning: Tuning,
 }
 
 /// What a zone of a listener is served by.
@@ -96,6 +106,8 @@ impl Table {
             any_class: false,
             panics: Policy::default(),
             tls: Vec::new(),
+            refusals: None,
+            tuning: Tuning::default(),
         }
     }
 
@@ -137,6 +149,14 @@ impl Table {
         own.filter(|served| served.takes(ex))
     }
 
+    /// Makes the counters of dropped load visible before there is any.
+    pub(crate) fn show_counters(&self) {
+        if let Some(overload) = &self.tuning.overload {
+            overload.queries_dropped(self.site, 0);
+            overload.responses_dropped(self.site, 0);
+        }
+    }
+
     /// Whether queries of this class reach plugins.
     pub(crate) fn serves(&self, class: Class) -> bool {
         class == Class::IN || self.any_class
@@ -160,6 +180,8 @@ impl Generation {
             blocks: Vec::new(),
             everywhere: Vec::new(),
             tables: HashMap::new(),
+            rosters: Arc::default(),
+            hosts: Hosts::default(),
             banner: Vec::new(),
             debug: false,
             warnings: Vec::new(),
@@ -167,22 +189,12 @@ impl Generation {
         }
     }
 
-    /// Every plugin with its block's services, in the order in which they start.
-    pub(crate) fn plugins(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = (&Arc<dyn Plugin>, Arc<Peers>)> {
-        let nobody = Arc::new(Peers::default());
-        let own = self.blocks.iter().flat_map(|block| {
-            block
-                .links
-                .iter()
-                .map(|link| (link, Arc::clone(&block.peers)))
-        });
-        own.chain(
-            self.everywhere
-                .iter()
-                .map(move |link| (link, Arc::clone(&nobody))),
-        )
+    /// Every plugin with its block's place, in the order in which they start.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = (&Arc<dyn Plugin>, Option<usize>)> {
+        let blocks = self.blocks.iter().enumerate();
+        let own =
+            blocks.flat_map(|(at, block)| block.links.iter().map(move |link| (link, Some(at))));
+        own.chain(self.everywhere.iter().map(|link| (link, None)))
     }
 
     /// The block with these keys.
@@ -194,8 +206,12 @@ impl Generation {
     pub(crate) fn context(
         &self,
         process: &Arc<corten_plugin::Process>,
-        peers: Arc<Peers>,
+        block: Option<usize>,
     ) -> Context {
+        let peers = block
+            .and_then(|at| self.blocks.get(at))
+            .map(|block| Arc::clone(&block.peers))
+            .unwrap_or_default();
         let mut listeners: Vec<_> = self
             .tables
             .keys()
@@ -207,6 +223,8 @@ impl Generation {
             running: self.running.clone(),
             peers,
             listeners: listeners.into(),
+            blocks: Arc::clone(&self.rosters),
+            block,
         }
     }
 }

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | [`build`] | a Corefile becomes a [`generation::Generation`]: set-up, duplicate checks, chains |
 //! | [`generation`] | everything made from one Corefile; per listener a table from zones to chains |
+//! | [`tuning`] | how one listener behaves |
 //! | [`listen`] | which sockets a generation needs, and how they are opened |
 //! | [`worker`] | one thread a core, each with a runtime of its own |
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
+//! | [`proxied`] | PROXY headers in front of datagrams and connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
+//! | [`http`] | endpoints of plugins, such as `/metrics` |
 //! | [`life`] | start, reload, stop |
 //!
 //! No directive's name occurs here: directives that change a listener set `ServerOptions`.
@@ -16,12 +19,16 @@ mod answer;
 mod batch;
 mod build;
 mod generation;
+mod http;
 mod life;
 mod limits;
 mod listen;
+mod lookup;
 mod panics;
 mod pool;
+mod proxied;
 mod stream;
+mod tuning;
 mod udp;
 mod worker;
 

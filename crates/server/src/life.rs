@@ -3,6 +3,7 @@
 //! A new configuration is read, built and bound completely before the running one is touched; then
 //! one pointer is exchanged. Sockets that both have stay open. The old generation ends when its
 //! last exchange is over.
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,13 @@ use async_trait::async_trait;
 use corten_corefile::Corefile;
 use corten_plugin::{Directive, Plugin, Process, Reload, ReloadError, Running, Stop};
 use tokio::sync::{Mutex, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::batch;
 use crate::build::build;
 use crate::generation::{Generation, Listener};
+use crate::http;
 use crate::limits::DRAIN;
 use crate::listen::{Sockets, open};
 use crate::worker::Workers;
@@ -69,9 +72,14 @@ pub struct Server {
     state: Mutex<State>,
 }
 
+/// Sockets of each worker by listener.
+type Open = HashMap<Listener, usize>;
+
 /// What only one reload at a time may touch.
 struct State {
     workers: Option<Workers>,
+    /// Sockets of each worker on the listeners that are open.
+    open: Open,
     /// Ends with the current generation.
     ended: oneshot::Receiver<()>,
 }
@@ -93,13 +101,15 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let sockets = open_new(&generation, None, workers.count())?;
+        let hosts = http::open_new(&generation, None).map_err(StartError)?;
+        let (sockets, open) = open_new(&generation, &Open::new(), workers.count())?;
         let server = Arc::new(Self {
             settings,
             process,
             current: watch::channel(Arc::clone(&generation)).0,
             state: Mutex::new(State {
                 workers: None,
+                open,
                 ended,
             }),
         });
@@ -111,6 +121,7 @@ impl Server {
         for sockets in sockets {
             workers.serve(sockets, &current);
         }
+        http::serve(hosts, &current);
         server.state.lock().await.workers = Some(workers);
         Ok(server)
     }
@@ -143,7 +154,8 @@ impl Server {
         )
         .map_err(start_error)?;
         let (ended, generation) = alive(generation);
-        let sockets = open_new(&generation, Some(&before), workers.count())?;
+        let hosts = http::open_new(&generation, Some(&before)).map_err(StartError)?;
+        let (sockets, open) = open_new(&generation, &state.open, workers.count())?;
         start_plugins(&generation, &self.process).await?;
         for warning in &generation.warnings {
             tracing::warn!("{warning}");
@@ -154,6 +166,8 @@ impl Server {
         for sockets in sockets {
             workers.serve(sockets, &current);
         }
+        http::serve(hosts, &current);
+        state.open = open;
         let ended = std::mem::replace(&mut state.ended, ended);
         let plugins = plugins_of(&before);
         drop(before);
@@ -165,14 +179,15 @@ impl Server {
         Ok(())
     }
 
-    /// Stops listening, answers what was asked, stops the plugins, ends the threads; within the
-    /// drain time.
+    /// Tells the plugins, and waits as long as they want; then stops listening, answers what was
+    /// asked, stops the plugins, ends the threads, within the drain time.
     pub async fn stop(&self) {
         let mut state = self.state.lock().await;
         let Some(workers) = state.workers.take() else {
             return;
         };
         let plugins = plugins_of(&self.current.borrow());
+        leave(&plugins).await;
         let (_, nothing) = alive(Generation::nothing());
         self.current.send_replace(nothing);
         let _ = timeout(DRAIN, &mut state.ended).await;
@@ -273,26 +288,32 @@ fn alive(mut generation: Generation) -> (oneshot::Receiver<()>, Arc<Generation>)
     (ended, Arc::new(generation))
 }
 
-/// Opens the sockets that the running generation does not have; all or none.
+/// Opens the sockets that are not there yet, all or none; and tells which there are then. Those
+/// that are there stay as long as their listener: closing one would lose what it has queued.
 fn open_new(
     generation: &Generation,
-    before: Option<&Generation>,
+    before: &Open,
     workers: usize,
-) -> Result<Vec<Vec<Sockets>>, StartError> {
-    let mut listeners: Vec<Listener> = generation.tables.keys().copied().collect();
-    listeners.retain(|listener| before.is_none_or(|before| !before.tables.contains_key(listener)));
-    listeners.sort();
-    listeners
-        .into_iter()
-        .map(|listener| open(listener, workers).map_err(start_error))
-        .collect()
+) -> Result<(Vec<Vec<Sockets>>, Open), StartError> {
+    let mut listeners: Vec<_> = generation.tables.iter().collect();
+    listeners.sort_by_key(|(listener, _)| **listener);
+    let (mut opened, mut all) = (Vec::new(), Open::new());
+    for (&listener, table) in listeners {
+        let there = before.get(&listener).copied().unwrap_or(0);
+        let wanted = table.tuning.sockets_per_worker(workers).max(there);
+        if wanted > there {
+            opened.push(open(listener, (wanted - there) * workers).map_err(start_error)?);
+        }
+        all.insert(listener, wanted);
+    }
+    Ok((opened, all))
 }
 
 /// Starts the plugins in list order; when one fails, those before it are stopped again.
 async fn start_plugins(generation: &Generation, process: &Arc<Process>) -> Result<(), StartError> {
     let mut started = Vec::new();
-    for (plugin, peers) in generation.plugins() {
-        let context = generation.context(process, peers);
+    for (plugin, block) in generation.plugins() {
+        let context = generation.context(process, block);
         let result = plugin.start(&context).await;
         started.push(Arc::clone(plugin));
         if let Err(error) = result {
@@ -309,6 +330,16 @@ fn plugins_of(generation: &Generation) -> Vec<Arc<dyn Plugin>> {
         .plugins()
         .map(|(plugin, _)| Arc::clone(plugin))
         .collect()
+}
+
+/// Tells every plugin that the end is near; returns when all are content.
+async fn leave(plugins: &[Arc<dyn Plugin>]) {
+    let mut leaving = JoinSet::new();
+    for plugin in plugins {
+        let plugin = Arc::clone(plugin);
+        leaving.spawn(async move { plugin.leave().await });
+    }
+    while leaving.join_next().await.is_some() {}
 }
 
 async fn stop_plugins(plugins: Vec<Arc<dyn Plugin>>, why: Stop) {

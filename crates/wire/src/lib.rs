@@ -7,6 +7,8 @@
 //! | [`query`] | a received query: checked once, then read without decoding |
 //! | [`reply`] | the reply while plugins make and change it: octets and an index of the records |
 //! | [`finish`] | what every reply obeys when it leaves: header, EDNS, size |
+//! | [`proxy`] | PROXY protocol headers in front of messages |
+//! | [`text`] | records in presentation form, as zone files have them |
 //! | [`typed`] | the same messages as hickory-proto's types, for code that looks into records |
 //!
 //! Not here: sockets, time, policy. Nothing here allocates for a query or a reply that fits the
@@ -14,17 +16,22 @@
 //!
 //! RFC 1035 section 4 (messages), RFC 6891 (EDNS), RFC 9499 (terms).
 pub mod codes;
+mod copy;
 pub mod finish;
 pub mod name;
+pub mod proxy;
 pub mod query;
 pub mod reply;
+mod requestion;
+pub mod text;
 pub mod typed;
 mod walk;
 
 pub use codes::{Class, Opcode, Rcode, RecordType};
 pub use name::{Name, NameError};
-pub use query::{Edns, Gate, Query, Question};
-pub use reply::{Owner, Rdata, Record, Reply, ReplyError, Section};
+pub use query::{Edns, Flag, Gate, Query, Question};
+pub use reply::{Anew, NameAt, Owner, Rdata, Record, Reply, ReplyError, Section, View};
+pub use text::{TextError, TextErrorKind, TextRecord};
 pub use walk::{question_octets, same_question};
 
 /// Octets of the header (RFC 1035 section 4.1.1).

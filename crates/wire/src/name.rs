@@ -200,7 +200,10 @@ impl FromStr for Name {
 }
 
 /// Appends the first label of `text` to `wire`; returns what is behind its dot.
-fn read_label<'a>(mut text: &'a [u8], wire: &mut Vec<u8>) -> Result<&'a [u8], NameError> {
+pub(crate) fn read_label<'a>(
+    mut text: &'a [u8],
+    wire: &mut Vec<u8>,
+) -> Result<&'a [u8], NameError> {
     let start = wire.len();
     wire.push(0);
     while let [first, rest @ ..] = text {

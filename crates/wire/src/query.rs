@@ -1,4 +1,6 @@
 //! A received query: checked once, then read without decoding.
+mod header;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -6,6 +8,10 @@ use crate::HEADER_OCTETS;
 use crate::codes::{Class, Opcode, Rcode, RecordType};
 use crate::name::Name;
 use crate::walk;
+
+pub use edit::Flag;
+
+mod edit;
 
 /// What is asked (RFC 1035 section 4.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +51,15 @@ pub enum Gate {
     Whole(Rcode),
 }
 
-/// One query as it came from the network; read again and again into the same buffers.
+/// One query as it came from the network, or as plugins changed it; read again and again into the
+/// same buffers.
 #[derive(Clone, Debug)]
 pub struct Query {
     octets: Vec<u8>,
     question_end: usize,
     edns: Option<Edns>,
+    /// The OPT record is a plugin's, not the client's.
+    edns_added: bool,
     tsig: Option<usize>,
     /// What plugins further down should answer; plugins may change it and put it back.
     pub question: Question,
@@ -63,6 +72,7 @@ impl Query {
             octets: Vec::with_capacity(512),
             question_end: HEADER_OCTETS,
             edns: None,
+            edns_added: false,
             tsig: None,
             question: Question {
                 name: Name::root(),
@@ -86,6 +96,7 @@ impl Query {
             octets,
             question_end,
             edns: None,
+            edns_added: false,
             tsig: None,
             question: question.clone(),
         }
@@ -115,6 +126,7 @@ impl Query {
                 options: start..asked.octets.len(),
                 ..edns.clone()
             });
+            asked.edns_added = self.edns_added;
         }
         asked
     }
@@ -127,6 +139,7 @@ impl Query {
     pub fn read(&mut self, message: &[u8]) -> Gate {
         self.octets.clear();
         self.edns = None;
+        self.edns_added = false;
         self.tsig = None;
         self.question_end = HEADER_OCTETS;
         // The last query's question is nobody's business when this one has none.
@@ -204,7 +217,7 @@ impl Query {
         })
     }
 
-    /// The message as it came, without octets behind its end. Only the header when the gate let no
+    /// The message as it came and as plugins changed it, without octets behind its end. Only the header when the gate let no
     /// question through.
     pub fn octets(&self) -> &[u8] {
         &self.octets

@@ -1,8 +1,18 @@
 //! The reply while plugins make and change it: octets and an index of the records.
+mod chain;
+mod stored;
+
 use crate::codes::{Class, Rcode, RecordType};
 use crate::query::{Query, be16};
 use crate::walk;
 use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX};
+
+pub use rebuild::{Anew, NameAt, View};
+
+mod compress;
+mod edit;
+mod order;
+mod rebuild;
 
 /// Where the question's name begins in every message (RFC 1035 section 4.1.4: a pointer there is
 /// `c0 0c`).
@@ -67,7 +77,10 @@ pub struct Reply {
     pub(crate) records: Vec<Record>,
     /// EDNS options for the OPT record, as octets; sent when the client sent an OPT itself.
     pub(crate) options: Vec<u8>,
+    spare: rebuild::Spare,
     started: bool,
+    came_with_edns: bool,
+    loaded: bool,
     /// RCODE, extended ones included.
     pub rcode: Rcode,
     /// AA: the answer is authoritative.
@@ -123,12 +136,18 @@ impl Reply {
         self.started
     }
 
+    /// Whether it was taken over from elsewhere, rather than made here.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
     /// Forgets everything but the memory.
     pub fn clear(&mut self) {
         self.octets.clear();
         self.records.clear();
         self.options.clear();
-        self.started = false;
+        (self.started, self.loaded) = (false, false);
+        self.came_with_edns = false;
         self.rcode = Rcode::NOERROR;
         (
             self.authoritative,
@@ -144,15 +163,7 @@ impl Reply {
         self.started = true;
         self.rcode = rcode;
         self.octets.resize(HEADER_OCTETS, 0);
-        if query.question_unchanged() {
-            self.octets.extend_from_slice(query.question_octets());
-        } else if !query.question_octets().is_empty() {
-            self.octets.extend_from_slice(query.question.name.wire());
-            self.octets
-                .extend_from_slice(&query.question.rtype.0.to_be_bytes());
-            self.octets
-                .extend_from_slice(&query.question.class.0.to_be_bytes());
-        }
+        write_question(query, &mut self.octets);
     }
 
     /// Adds a record of class IN behind all others.
@@ -274,7 +285,7 @@ impl Reply {
             self.octets[HEADER_OCTETS..HEADER_OCTETS + question.len()].copy_from_slice(question);
         }
         let flags = be16(message, 2).unwrap_or(0);
-        self.started = true;
+        (self.started, self.loaded) = (true, true);
         self.rcode = Rcode(self.rcode.0 | flags & 0xf);
         self.authoritative = flags & 0x0400 != 0;
         self.truncated = flags & 0x0200 != 0;
@@ -332,6 +343,7 @@ impl Reply {
             return Err(ReplyError::Malformed);
         }
         self.rcode = Rcode(u16::from(self.octets[opt.fixed + 4]) << 4);
+        self.came_with_edns = true;
         self.options.extend_from_slice(options);
         let length = opt.end - start;
         let behind = self
@@ -414,11 +426,7 @@ impl Reply {
 
     /// TTL of a record of this reply, in seconds.
     pub fn ttl(&self, record: &Record) -> u32 {
-        let at = usize::from(record.rdata).saturating_sub(6);
-        self.octets
-            .get(at..at + 4)
-            .and_then(|octets| octets.try_into().ok())
-            .map_or(0, u32::from_be_bytes)
+        ttl_at(&self.octets, record)
     }
 
     /// Number of records in a section.
@@ -451,6 +459,26 @@ impl Reply {
         }
         length
     }
+}
+
+/// The question as it goes into a reply: letter case as the client sent it, unless a plugin asks
+/// something else.
+fn write_question(query: &Query, octets: &mut Vec<u8>) {
+    if query.question_unchanged() {
+        octets.extend_from_slice(query.question_octets());
+    } else if !query.question_octets().is_empty() {
+        octets.extend_from_slice(query.question.name.wire());
+        octets.extend_from_slice(&query.question.rtype.0.to_be_bytes());
+        octets.extend_from_slice(&query.question.class.0.to_be_bytes());
+    }
+}
+
+fn ttl_at(octets: &[u8], record: &Record) -> u32 {
+    let at = usize::from(record.rdata).saturating_sub(6);
+    octets
+        .get(at..at + 4)
+        .and_then(|octets| octets.try_into().ok())
+        .map_or(0, u32::from_be_bytes)
 }
 
 #[cfg(test)]

@@ -61,6 +61,81 @@ pub(crate) fn expanded_length(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Whether two names in a message are the same, compression and letter case aside (RFC 4343); names
+/// that cannot be read are not.
+pub(crate) fn same_name(message: &[u8], one: usize, other: usize) -> bool {
+    let (mut one, mut other) = (Labels::new(message, one), Labels::new(message, other));
+    loop {
+        // What both lead to is the same from there on.
+        if one.at == other.at && !one.broken {
+            return true;
+        }
+        match (one.next(), other.next()) {
+            (Some(label), Some(same)) if label.eq_ignore_ascii_case(same) => (),
+            (None, None) => return !one.broken && !other.broken,
+            _ => return false,
+        }
+    }
+}
+
+/// The labels of a name, without the root's.
+struct Labels<'m> {
+    message: &'m [u8],
+    at: usize,
+    pointers: usize,
+    broken: bool,
+}
+
+impl<'m> Labels<'m> {
+    fn new(message: &'m [u8], at: usize) -> Self {
+        let mut labels = Self {
+            message,
+            at,
+            pointers: 0,
+            broken: false,
+        };
+        labels.follow();
+        labels
+    }
+
+    /// Goes to where the next label really is.
+    fn follow(&mut self) {
+        while self.message.get(self.at).is_some_and(|octet| *octet >= 192) {
+            let target =
+                be16(self.message, self.at).map_or(0, |target| usize::from(target & 0x3fff));
+            self.pointers += 1;
+            if target < HEADER_OCTETS || target >= self.at || self.pointers > POINTERS_MAX {
+                self.broken = true;
+                return;
+            }
+            self.at = target;
+        }
+    }
+}
+
+impl<'m> Iterator for Labels<'m> {
+    type Item = &'m [u8];
+
+    fn next(&mut self) -> Option<&'m [u8]> {
+        if self.broken {
+            return None;
+        }
+        let length = match self.message.get(self.at) {
+            Some(0) => return None,
+            Some(&length) if length <= 63 => usize::from(length),
+            _ => {
+                self.broken = true;
+                return None;
+            }
+        };
+        let label = self.message.get(self.at + 1..self.at + 1 + length);
+        self.broken = label.is_none();
+        self.at += 1 + length;
+        self.follow();
+        label
+    }
+}
+
 /// A record's fields as they lie in the message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawRecord {
@@ -206,6 +281,25 @@ mod tests {
             let expected = (count <= POINTERS_MAX).then_some(1);
             assert_eq!(expanded_length(&message, at), expected, "{count}");
             last = at;
+        }
+    }
+
+    #[test]
+    fn names_are_the_same_without_regard_to_case_and_compression() {
+        let mut message = vec![0; HEADER_OCTETS];
+        message.extend(b"\x01a\x01b\0\x01A\xc0\x0e\x01B\0\xc0\x0c\x01a\0\xc0\x1a\x01b\x3f");
+        for (one, other, same, what) in [
+            (12, 17, true, "behind a pointer"),
+            (12, 24, true, "a pointer alone"),
+            (14, 21, true, "letter case"),
+            (12, 14, false, "one label less"),
+            (17, 26, false, "one label more"),
+            (26, 29, true, "to a whole name"),
+            (12, 12, true, "itself"),
+            (31, 14, false, "cut off"),
+            (99, 14, false, "nowhere"),
+        ] {
+            assert_eq!(same_name(&message, one, other), same, "{what}");
         }
     }
 

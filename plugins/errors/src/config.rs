@@ -105,3 +105,101 @@ fn compile(token: &Token) -> Result<Regex, SetupError> {
             .into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use corten_plugin::corefile::{Source, parse};
+
+    use super::*;
+
+    fn config(line: &str) -> Result<Config, String> {
+        let text = format!(". {{\n {line}\n}}");
+        let source = Source {
+            name: "Corefile",
+            text: &text,
+            path: None,
+        };
+        let corefile = parse(&source, &["errors"], &|_| None).unwrap();
+        let line = corefile.blocks[0].directives[0].occurrence().unwrap();
+        read(&line).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn lines_are_read() {
+        let plain = config("errors stdout").unwrap();
+        assert!(plain.patterns.is_empty() && !plain.stacktrace);
+        let all = config(
+            "errors {\n stacktrace\n consolidate 5m ^a info show_first\n consolidate 1s b\n}",
+        )
+        .unwrap();
+        assert!(all.stacktrace);
+        let read: Vec<_> = all
+            .patterns
+            .iter()
+            .map(|pattern| {
+                let Pattern {
+                    regex,
+                    period,
+                    level,
+                    show_first,
+                    ..
+                } = pattern;
+                (regex.as_str(), *period, *level, *show_first)
+            })
+            .collect();
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            read,
+            [
+                ("^a", seconds(300), Level::Info, true),
+                ("b", seconds(1), Level::Error, false)
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let long = "x".repeat(PATTERN_CHARS_MAX + 1);
+        for (line, error) in [
+            ("errors file", "invalid log file: file"),
+            ("errors stdout more", "Wrong argument count"),
+            ("errors {\n stacktrace on\n}", "Wrong argument count"),
+            (
+                "errors {\n consolidat 1m x\n}",
+                "unknown property 'consolidat'",
+            ),
+            ("errors {\n consolidate 1m\n}", "Wrong argument count"),
+            (
+                "errors {\n consolidate soon x\n}",
+                "invalid duration 'soon'",
+            ),
+            (
+                "errors {\n consolidate 1m (x\n}",
+                "'(x' is no regular expression",
+            ),
+            (
+                "errors {\n consolidate 1m x fatal\n}",
+                "unknown option in consolidate: fatal",
+            ),
+            (
+                "errors {\n consolidate 1m x info error\n}",
+                "multiple log levels specified in consolidate",
+            ),
+            (
+                "errors {\n consolidate 1m x show_first info\n}",
+                "log level must come before show_first in consolidate",
+            ),
+            (
+                &format!("errors {{\n consolidate 1m {long}\n}}"),
+                "more than 10000 characters",
+            ),
+        ] {
+            let Err(text) = config(line) else {
+                panic!("{line} is taken");
+            };
+            assert!(text.contains(error), "{line}: {text}");
+        }
+    }
+}

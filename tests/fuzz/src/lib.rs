@@ -5,9 +5,15 @@
 pub mod message;
 pub mod mutate;
 
+mod proxy;
+mod expression;
+mod records;
 mod text;
 mod wire;
 
+pub use proxy::proxy;
+pub use expression::expression;
+pub use records::{gotemplate, record};
 pub use text::{corefile, name};
 pub use wire::{query, reply};
 
@@ -15,9 +21,13 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("corefile", corefile),
+    ("expression", expression),
+    ("gotemplate", gotemplate),
     ("name", name),
+    ("proxy", proxy),
     ("query", query),
+    ("record", record),
     ("reply", reply),
 ];
