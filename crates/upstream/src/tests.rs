@@ -310,3 +310,21 @@ async fn the_future_of_a_query_is_small() {
     // It is copied to the heap for each query.
     assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
 }
+
+#[tokio::test]
+async fn open_sockets_are_used_again_and_counted() {
+    let address = udp(|_, query| vec![response(query)]).await;
+    let group = group(&[address], settings());
+    for _ in 0..3 {
+        group.ask(&query("a"), true, &()).await.unwrap();
+    }
+    let to = address.to_string();
+    let labels = [("proxy_name", "forward"), ("to", &to), ("proto", "udp")];
+    let count = |name| {
+        corten_metrics::registry()
+            .counter(name, "", &labels)
+            .value()
+    };
+    assert_eq!(count("coredns_proxy_conn_cache_misses_total"), 1);
+    assert_eq!(count("coredns_proxy_conn_cache_hits_total"), 2);
+}
