@@ -25,6 +25,8 @@ pub(crate) struct Engine {
     pub(crate) identity: String,
     pub(crate) group: Group,
     targets: Vec<Target>,
+    /// Addresses of each target when the engine was made.
+    first: Vec<Vec<SocketAddr>>,
     maker: Maker,
     resolver: Resolver,
     task: OnceLock<AbortHandle>,
@@ -34,6 +36,7 @@ impl Engine {
     /// Reads files; names are resolved once the engine has been started.
     pub(crate) fn new(config: Config) -> Self {
         let engine = Self {
+            first: config.targets.iter().map(first_addresses).collect(),
             identity: config.identity,
             group: Group::new(Vec::new(), config.settings),
             targets: config.targets,
@@ -41,8 +44,7 @@ impl Engine {
             resolver: Resolver::new(&config.resolver),
             task: OnceLock::new(),
         };
-        let known: Vec<_> = engine.targets.iter().map(first_addresses).collect();
-        engine.take(&known);
+        engine.take(&engine.first);
         engine
     }
 
@@ -122,7 +124,7 @@ async fn follow(engine: Weak<Engine>) {
     let Some(first) = engine.upgrade() else {
         return;
     };
-    let mut known: Vec<_> = first.targets.iter().map(first_addresses).collect();
+    let mut known = first.first.clone();
     let mut followed: Vec<_> = first
         .targets
         .iter()
