@@ -21,7 +21,7 @@ fn verdict(config: &Config, rcode: Rcode, fill: impl FnOnce(&mut Reply)) -> Stri
 fn said(verdict: Verdict) -> String {
     let keep = verdict
         .keep
-        .map_or("-".to_owned(), |shelf| format!("{shelf:?}"));
+        .map_or_else(|| "-".to_owned(), |shelf| format!("{shelf:?}"));
     format!("{:?} {keep} {}", verdict.kind, verdict.ttl)
 }
 
@@ -49,7 +49,8 @@ fn what_is_kept_and_for_how_long() {
     let judged = |rcode, fill: &dyn Fn(&mut Reply)| verdict(&config, rcode, fill);
     let ok = Rcode::NOERROR;
     // What is in the reply, and what becomes of it.
-    let table: &[(Rcode, &dyn Fn(&mut Reply), &str)] = &[
+    type Row<'r> = (Rcode, &'r dyn Fn(&mut Reply), &'r str);
+    let table: &[Row<'_>] = &[
         (ok, &|r| kit::address(r, 60, 1), "Positive Success 60"),
         (ok, &|r| kit::address(r, 0, 1), "Positive Success 5"),
         (ok, &|r| kit::address(r, 900, 1), "Positive Success 300"),
