@@ -262,12 +262,13 @@ fn send_one(
     to: SocketAddr,
     source: Option<IpAddr>,
 ) -> io::Result<usize> {
-    let (buffers, to) = ([io::IoSlice::new(reply)], to.into());
-    let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
+    let to = to.into();
     match source.map(source_control) {
         Some((control, length)) => {
+            let buffers = [io::IoSlice::new(reply)];
+            let message = MsgHdr::new().with_addr(&to).with_buffers(&buffers);
             SockRef::from(socket).sendmsg(&message.with_control(&control[..length]), 0)
         }
-        None => SockRef::from(socket).sendmsg(&message, 0),
+        None => SockRef::from(socket).send_to(reply, &to),
     }
 }

@@ -4,19 +4,20 @@
 //! has a random id on it. Whoever wants to forge an answer has to guess both, at least 2^30
 //! possibilities (RFC 5452 section 9.2), and has little time to find out about a port.
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use corten_wire::MESSAGE_OCTETS_MAX;
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::time::Instant;
 
 use crate::error::Phase;
 use crate::flight::{Attended, Carrier, Flight, Limits, Loss, Refusal, Ticket};
 use crate::lane::Lane;
+use crate::upstream::Ask;
 
 /// Queries that one port carries; opening another costs about as much as asking one query.
 const PORT_QUERIES: u32 = 128;
@@ -24,6 +25,9 @@ const PORT_QUERIES: u32 = 128;
 const PORT_AGE: Duration = Duration::from_secs(2);
 /// Datagrams read in a row, before others have their turn.
 const DATAGRAMS: usize = 64;
+
+/// A port that is closed is told as an error, and not as something to read.
+const EVENTS: Interest = Interest::READABLE.add(Interest::ERROR);
 
 thread_local!(static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_OCTETS_MAX]));
 
@@ -72,14 +76,11 @@ impl Port {
     }
 
     /// Sends a query.
-    pub(crate) fn ask(
-        self: &Arc<Self>,
-        query: &[u8],
-        until: Instant,
-    ) -> Result<Ticket<Self>, Refusal> {
+    pub(crate) fn ask(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Ticket<Self>, Refusal> {
+        let until = ask.end.min(ask.began + ask.settings.read_timeout);
         let mut inner = self.flight.lock();
         let first = inner.entered() == 0;
-        let id = inner.enter(query, until, |message, _| {
+        let id = inner.enter(ask.query, ask.began, until, |message, _| {
             // Not tokio's call, which waits for the first readiness.
             SockRef::from(&self.socket).send(message).map(|_| ())
         })?;
@@ -90,8 +91,13 @@ impl Port {
     async fn attend(self: Arc<Self>, lane: Weak<Lane>) {
         let _attended = Attended(&self.flight);
         let reading = async {
-            while self.socket.readable().await.is_ok() {
-                match self.receive() {
+            while let Ok(ready) = self.socket.ready(EVENTS).await {
+                // Tokio's calls know one of them at a time.
+                let event = match ready.is_error() {
+                    true => Interest::ERROR,
+                    false => Interest::READABLE,
+                };
+                match self.receive(event) {
                     // Others have their turn.
                     Ok(()) => tokio::task::yield_now().await,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
@@ -114,14 +120,18 @@ impl Port {
     }
 
     /// Delivers a number of datagrams; an error, such as `WouldBlock`, when there are no more.
-    fn receive(&self) -> io::Result<()> {
+    fn receive(&self, event: Interest) -> io::Result<()> {
         SCRATCH.with_borrow_mut(|scratch| {
-            for _ in 0..DATAGRAMS {
-                let length = self.socket.try_recv(scratch)?;
-                let message = scratch.get(..length).unwrap_or_default();
-                self.flight.lock().deliver(message, false);
-            }
-            Ok(())
+            self.socket.try_io(event, || {
+                let socket = SockRef::from(&self.socket);
+                let mut inner = self.flight.lock();
+                for _ in 0..DATAGRAMS {
+                    let length = (&*socket).read(scratch)?;
+                    let message = scratch.get(..length).unwrap_or_default();
+                    inner.deliver(message, false);
+                }
+                Ok(())
+            })
         })
     }
 }

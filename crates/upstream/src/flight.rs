@@ -170,12 +170,13 @@ impl Inner {
     pub(crate) fn enter(
         &mut self,
         query: &[u8],
+        now: Instant,
         until: Instant,
         send: impl FnOnce(&[u8], &mut Vec<u8>) -> io::Result<()>,
     ) -> Result<u16, Refusal> {
-        let now = Instant::now();
         if !self.retired
-            && (self.entered >= self.limits.queries || now - self.opened >= self.limits.age)
+            && (self.entered >= self.limits.queries
+                || now.saturating_duration_since(self.opened) >= self.limits.age)
         {
             self.retired = true;
             self.wake_task();
@@ -261,7 +262,7 @@ impl Inner {
 
     /// Lets time run out; returns when to look again.
     fn sweep(&mut self, now: Instant) -> Instant {
-        if self.waiting.is_empty() && now - self.used >= self.limits.idle {
+        if self.waiting.is_empty() && now.saturating_duration_since(self.used) >= self.limits.idle {
             self.retired = true;
         }
         let mut next = now + TICK.min(self.limits.idle);
@@ -290,6 +291,7 @@ impl Inner {
         self.heard(Instant::now());
         if until < self.alarm {
             self.alarm = until;
+            self.wake_task();
         }
     }
 
@@ -364,7 +366,7 @@ impl Waiting {
 pub(crate) struct Ticket<C: Carrier> {
     pub(crate) carrier: Arc<C>,
     id: u16,
-    /// Whether it was the carrier's first query, or entered before its connection was there.
+    /// Whether it was the carrier's first query.
     pub(crate) first: bool,
     left: bool,
 }

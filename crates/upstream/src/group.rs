@@ -158,7 +158,8 @@ impl Group {
             true => Kind::Datagram,
             false => Kind::Stream,
         };
-        let end = Instant::now() + BUDGET;
+        let mut began = Instant::now();
+        let end = began + BUDGET;
         let upstreams = match self.upstreams() {
             known if !known.is_empty() => known,
             _ => Box::pin(self.first_upstreams()).await?,
@@ -187,13 +188,19 @@ impl Group {
             let ask = Ask {
                 query,
                 settings,
+                began,
                 end,
             };
-            let result = attempt(upstream, ask, kind, observer).await;
-            let over = attempts >= attempts_max || Instant::now() + PAUSE >= end;
+            let result = attempt(upstream, &ask, kind, observer).await;
+            let last = attempts >= attempts_max;
             match result {
                 // Each server is asked for its opinion once; the last one counts.
-                Ok(reply) if over || attempts >= upstreams.len() || !self.fails_over(&reply) => {
+                Ok(reply)
+                    if !self.fails_over(&reply)
+                        || attempts >= upstreams.len()
+                        || last
+                        || is_late(end) =>
+                {
                     return Ok(Answered {
                         octets: reply.octets,
                         upstream: Arc::clone(upstream),
@@ -203,7 +210,7 @@ impl Group {
                 Ok(_) => (),
                 Err(error) => {
                     upstream.check(&self.settings);
-                    if over {
+                    if last || is_late(end) {
                         return Err(error);
                     }
                 }
@@ -213,6 +220,7 @@ impl Group {
                 let rest = end.saturating_duration_since(Instant::now());
                 Box::pin(sleep(pause.min(rest))).await;
             }
+            began = Instant::now();
         }
     }
 
@@ -252,6 +260,11 @@ impl Group {
     }
 }
 
+/// Whether there is no time for another attempt.
+fn is_late(end: Instant) -> bool {
+    Instant::now() + PAUSE >= end
+}
+
 /// The RCODE in a message's header.
 pub(crate) fn rcode(message: &[u8]) -> Rcode {
     message
@@ -262,18 +275,21 @@ pub(crate) fn rcode(message: &[u8]) -> Rcode {
 /// Asks one server, over TCP again where UDP was not the client's choice and the reply is cut.
 async fn attempt(
     upstream: &Upstream,
-    ask: Ask<'_>,
+    ask: &Ask<'_>,
     kind: Kind,
     observer: &impl Observer,
 ) -> Result<Reply, UpstreamError> {
-    let began = Instant::now();
     let mut result = upstream.exchange(ask, kind).await;
     if let Ok(reply) = &result
         && reply.octets.get(2).is_some_and(|flags| flags & 0x02 != 0)
         && reply.network == Network::Udp
         && ask.settings.prefer_udp
     {
-        result = Box::pin(upstream.exchange(ask, Kind::Stream)).await;
+        let again = Ask {
+            began: Instant::now(),
+            ..*ask
+        };
+        result = Box::pin(upstream.exchange(&again, Kind::Stream)).await;
     }
     if observer.wants_attempts() {
         let reply = result.as_ref().ok();
@@ -283,7 +299,7 @@ async fn attempt(
             network: reply.map_or_else(|| upstream.network(kind), |reply| reply.network),
             query: ask.query,
             reply: reply.map(|reply| &reply.octets[..]),
-            took: began.elapsed(),
+            took: ask.began.elapsed(),
         });
     }
     result

@@ -1,7 +1,7 @@
 //! One worker's sockets to one server.
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,6 +10,7 @@ use crate::flight::{Carrier, Refusal, Ticket};
 use crate::https::Sender;
 use crate::settings::Settings;
 use crate::stream::{Connection, Route};
+use crate::upstream::Ask;
 
 /// Queries in flight on a connection before another one is opened.
 const IN_FLIGHT: usize = 32;
@@ -22,14 +23,16 @@ const CONNECTIONS_MAX: usize = 512;
 /// A server that closes a connection after so few replies while more are waited for takes one query
 /// at a time.
 const SHORT: u32 = 2;
+/// How long that is believed.
+const BELIEF: Duration = Duration::from_secs(600);
 
 /// Sockets of one worker, so that workers do not meet.
 #[derive(Default)]
 pub(crate) struct Lane {
     port: Mutex<Option<Arc<Port>>>,
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// The server takes one query at a time on a connection.
-    one_at_a_time: AtomicBool,
+    /// Until when the server is believed to take one query at a time on a connection.
+    one_at_a_time: Mutex<Option<Instant>>,
     pub(crate) https: tokio::sync::Mutex<Option<Sender>>,
 }
 
@@ -49,18 +52,16 @@ impl Lane {
     pub(crate) fn ask_datagram(
         self: &Arc<Self>,
         remote: SocketAddr,
-        settings: &Settings,
-        query: &[u8],
-        until: Instant,
+        ask: &Ask<'_>,
     ) -> Result<(Ticket<Port>, Kept), Refusal> {
         let mut port = lock(&self.port);
         // A port that is used up, or that has an old failure to tell, is replaced.
-        if let Some(ticket) = port.as_ref().and_then(|port| port.ask(query, until).ok()) {
+        if let Some(ticket) = port.as_ref().and_then(|port| port.ask(ask).ok()) {
             return Ok((ticket, Kept::Yes));
         }
-        let source = settings.source_address;
-        let fresh = Port::open(remote, source, settings.expire, self).map_err(Refusal::Send)?;
-        let ticket = fresh.ask(query, until)?;
+        let (source, expire) = (ask.settings.source_address, ask.settings.expire);
+        let fresh = Port::open(remote, source, expire, self).map_err(Refusal::Send)?;
+        let ticket = fresh.ask(ask)?;
         if let Some(old) = port.replace(fresh) {
             old.flight().retire();
         }
@@ -78,7 +79,8 @@ impl Lane {
     ) -> Result<(Ticket<Connection>, Kept), Refusal> {
         let mut connections = lock(&self.connections);
         connections.retain(|connection| !connection.flight().lock().is_retired());
-        let (in_flight, spread) = match self.one_at_a_time.load(Relaxed) {
+        let one_at_a_time = lock(&self.one_at_a_time).is_some_and(|end| Instant::now() < end);
+        let (in_flight, spread) = match one_at_a_time {
             true => (1, CONNECTIONS_MAX),
             false => (IN_FLIGHT, CONNECTIONS),
         };
@@ -126,7 +128,7 @@ impl Lane {
     pub(crate) fn note_end(&self, connection: &Connection) {
         let inner = connection.flight().lock();
         if (1..=SHORT).contains(&inner.delivered()) && inner.in_flight() > 0 {
-            self.one_at_a_time.store(true, Relaxed);
+            *lock(&self.one_at_a_time) = Some(Instant::now() + BELIEF);
         }
     }
 

@@ -83,9 +83,8 @@ impl Connection {
         if waiting >= in_flight_max || !patient && inner.is_slow(SLOW) {
             return Err(Refusal::Full);
         }
-        // Whoever comes while it is being opened shares its fate, too.
-        let first = inner.entered() == 0 || self.local.get().is_none();
-        let id = inner.enter(query, until, |message, output| {
+        let first = inner.entered() == 0;
+        let id = inner.enter(query, Instant::now(), until, |message, output| {
             output.extend_from_slice(&(message.len() as u16).to_be_bytes());
             output.extend_from_slice(message);
             Ok(())

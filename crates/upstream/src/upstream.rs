@@ -55,6 +55,8 @@ pub(crate) struct Reply {
 pub(crate) struct Ask<'a> {
     pub(crate) query: &'a [u8],
     pub(crate) settings: &'a Settings,
+    /// Now.
+    pub(crate) began: Instant,
     /// When the client gives up.
     pub(crate) end: Instant,
 }
@@ -93,17 +95,16 @@ impl Upstream {
 
     /// Asks one query. A kept connection that turns out to be closed is replaced by a fresh one,
     /// once.
-    pub(crate) async fn exchange(&self, ask: Ask<'_>, kind: Kind) -> Result<Reply, UpstreamError> {
-        let began = Instant::now();
+    pub(crate) async fn exchange(&self, ask: &Ask<'_>, kind: Kind) -> Result<Reply, UpstreamError> {
         let reply = self.carry(self.lane(), ask, kind).await?;
-        self.tally.answered(&reply.octets, began.elapsed());
+        self.tally.answered(&reply.octets, ask.began.elapsed());
         Ok(reply)
     }
 
     async fn carry(
         &self,
         lane: &Arc<Lane>,
-        ask: Ask<'_>,
+        ask: &Ask<'_>,
         kind: Kind,
     ) -> Result<Reply, UpstreamError> {
         match self.network(kind) {
@@ -123,7 +124,7 @@ impl Upstream {
     async fn over_udp(
         &self,
         lane: &Arc<Lane>,
-        ask: Ask<'_>,
+        ask: &Ask<'_>,
     ) -> Result<Reply, Option<UpstreamError>> {
         let remote = self.server.address;
         let place = |local| Place {
@@ -131,9 +132,8 @@ impl Upstream {
             local,
             remote,
         };
-        let until = ask.end.min(Instant::now() + ask.settings.read_timeout);
         let (ticket, kept) = lane
-            .ask_datagram(remote, ask.settings, ask.query, until)
+            .ask_datagram(remote, ask)
             .map_err(|refusal| Some(place(None).refused(refusal)))?;
         self.tally.socket(Network::Udp, kept);
         let local = ticket.carrier.local;
@@ -151,7 +151,7 @@ impl Upstream {
     async fn over_stream(
         &self,
         lane: &Arc<Lane>,
-        ask: Ask<'_>,
+        ask: &Ask<'_>,
         network: Network,
     ) -> Result<Reply, UpstreamError> {
         let remote = self.server.address;
@@ -182,14 +182,15 @@ impl Upstream {
                         network,
                     });
                 }
-                Err(Loss::Broken(..)) if !ticket.first && !fresh => (),
+                // That the server cannot be reached is final; that it hung up is not.
+                Err(Loss::Broken(Phase::Write | Phase::Read, ..)) if !ticket.first && !fresh => (),
                 Err(loss) => return Err(place.lost(loss)),
             }
         }
         Err(place.error(Phase::Read, io::ErrorKind::UnexpectedEof.into()))
     }
 
-    async fn over_https(&self, lane: &Arc<Lane>, ask: Ask<'_>) -> Result<Reply, UpstreamError> {
+    async fn over_https(&self, lane: &Arc<Lane>, ask: &Ask<'_>) -> Result<Reply, UpstreamError> {
         let Protocol::Https { config, name, uri } = &self.server.protocol else {
             unreachable!("only such servers are asked over HTTPS");
         };
@@ -264,12 +265,14 @@ impl Upstream {
             true => Kind::Stream,
             false => Kind::Datagram,
         };
+        let began = Instant::now();
         let ask = Ask {
             query,
             settings,
-            end: Instant::now() + Duration::from_secs(5),
+            began,
+            end: began + Duration::from_secs(5),
         };
-        self.carry(&Arc::default(), ask, kind).await.map(|_| ())
+        self.carry(&Arc::default(), &ask, kind).await.map(|_| ())
     }
 }
 
