@@ -456,11 +456,6 @@ pub(crate) fn rdata_wire(rtype: u16, text: &str) -> Vec<u8> {
             let text = text.trim_matches('"');
             [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
         }
-        "HINFO" => fields
-            .iter()
-            .map(|field| field.trim_matches('"'))
-            .flat_map(|field| [&[field.len() as u8], field.as_bytes()].concat())
-            .collect(),
         other => panic!("no RDATA of type {other}"),
     }
 }
