@@ -32,6 +32,7 @@ mod certificates;
 mod client;
 mod collectors;
 mod compare;
+mod extended_error;
 mod forwarding;
 mod http;
 mod life;

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libtest_mimic::Trial;
 
+use crate::extended_error;
+
 /// Types that tests name.
 pub(crate) const TYPES: &[(&str, u16)] = &[
     ("A", 1),
@@ -271,7 +273,7 @@ impl Message {
                 let _ = match code {
                     3 => write!(line, " NSID {}", String::from_utf8_lossy(data)),
                     10 => write!(line, " COOKIE {hex}"),
-                    15 if data.len() >= 2 => write!(line, "{}", extended_error(data)),
+                    15 if data.len() >= 2 => write!(line, "{}", extended_error::shown(data)),
                     _ => write!(line, " Generic {code}:{hex}"),
                 };
             }
@@ -457,28 +459,6 @@ pub(crate) fn rdata_wire(rtype: u16, text: &str) -> Vec<u8> {
             [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
         }
         other => panic!("no RDATA of type {other}"),
-    }
-}
-
-/// An Extended DNS Error (RFC 8914 section 2): code, its name, and the text if there is one.
-fn extended_error(data: &[u8]) -> String {
-    let (code, text) = (u16::from_be_bytes([data[0], data[1]]), &data[2..]);
-    let name = match code {
-        0 => " (Other)",
-        3 => " (Stale Answer)",
-        13 => " (Cached Error)",
-        15 => " (Blocked)",
-        16 => " (Censored)",
-        17 => " (Filtered)",
-        18 => " (Prohibited)",
-        19 => " (Stale NXDOMAIN Answer)",
-        22 => " (No Reachable Authority)",
-        23 => " (Network Error)",
-        _ => "",
-    };
-    match String::from_utf8_lossy(text) {
-        text if text.is_empty() => format!(" EDE {code}{name}"),
-        text => format!(" EDE {code}{name}: {text}"),
     }
 }
 

@@ -137,23 +137,25 @@ impl Store {
             place.store(Some(entry.clone()));
             return false;
         }
-        let full = writer.entries >= self.shard_entries;
-        let evicted = full && shard.evict(&mut writer, self, &gone);
         shard.grow(&mut writer, self);
         let Some(table) = shard.table(self) else {
-            return evicted;
+            return false;
         };
-        if put(table, hash, entry.clone()) {
-            writer.entries += 1;
-            self.entries.fetch_add(1, Relaxed);
-            return evicted;
-        }
-        // Both sets are full: something of the first goes.
-        let [set, _] = two_sets(table, hash);
-        let way = writer.pick(set, &gone);
-        set.places[way].store(Some(entry.clone()));
-        set.tags[way].store(tag_of(hash), Release);
-        true
+        let Some((tag, place)) = free(table, hash) else {
+            // Both sets are full: something of the first goes.
+            let [set, _] = two_sets(table, hash);
+            let way = writer.pick(set, &gone);
+            set.places[way].store(Some(entry.clone()));
+            set.tags[way].store(tag_of(hash), Release);
+            return true;
+        };
+        let full = writer.entries >= self.shard_entries;
+        let evicted = full && shard.evict(&mut writer, self, &gone);
+        place.store(Some(entry.clone()));
+        tag.store(tag_of(hash), Release);
+        writer.entries += 1;
+        self.entries.fetch_add(1, Relaxed);
+        evicted
     }
 
     /// Takes out the entry for which `is` holds.
@@ -210,8 +212,13 @@ impl Shard {
         {
             // An eighth of the places is taken; should two sets be full all the same, one entry is
             // lost.
-            if !put(&larger, entry.head().hash, entry) {
-                store.count_out(writer);
+            let hash = entry.head().hash;
+            match free(&larger, hash) {
+                Some((tag, place)) => {
+                    place.store(Some(entry));
+                    tag.store(tag_of(hash), Release);
+                }
+                None => store.count_out(writer),
             }
         }
         let _ = self.tables[number + 1].set(larger);
@@ -300,18 +307,12 @@ fn lookup(table: &[Set], hash: u64, is: impl Fn(&Entry) -> bool) -> Option<(&Ato
         })
 }
 
-/// Puts an entry into a free place, if there is one.
-fn put(table: &[Set], hash: u64, entry: Entry) -> bool {
-    let free = two_sets(table, hash)
+/// A free place for this hash.
+fn free(table: &[Set], hash: u64) -> Option<(&AtomicU8, &Place)> {
+    two_sets(table, hash)
         .into_iter()
         .flat_map(|set| set.tags.iter().zip(&set.places))
-        .find(|(tag, _)| tag.load(Relaxed) == 0);
-    let Some((tag, place)) = free else {
-        return false;
-    };
-    place.store(Some(entry));
-    tag.store(tag_of(hash), Release);
-    true
+        .find(|(tag, _)| tag.load(Relaxed) == 0)
 }
 
 /// Frees a place.

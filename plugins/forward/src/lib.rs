@@ -270,8 +270,15 @@ impl Observer for Watch<'_> {
             asked: answered.checked_sub(attempt.took).unwrap_or(answered),
             answered,
         };
+        // What taps tell of the query may name who was asked.
+        let named = self.ex.has_metadata().then(|| {
+            let mut ex = self.ex.twin();
+            note_upstream(&mut ex, attempt.server);
+            ex
+        });
+        let ex = named.as_ref().unwrap_or(self.ex);
         for tap in self.taps() {
-            tap.upstream(self.ex, &exchange);
+            tap.upstream(ex, &exchange);
         }
     }
 }

@@ -55,7 +55,10 @@ pub fn expression(octets: &[u8]) {
     let mut scratch = Scratch::default();
     let one = program.try_holds(&Query, &mut scratch);
     let other = program.try_holds(&Query, &mut scratch);
-    assert_eq!(one, other, "the scratch memory of the last run is no part of the next");
+    assert_eq!(
+        one, other,
+        "the scratch memory of the last run is no part of the next"
+    );
     let again = compile(&format!("({text}\n)"), &FUNCTIONS);
     if let Ok(again) = again {
         assert_eq!(again.try_holds(&Query, &mut Scratch::default()), one);

@@ -5,14 +5,14 @@
 pub mod message;
 pub mod mutate;
 
-mod proxy;
 mod expression;
+mod proxy;
 mod records;
 mod text;
 mod wire;
 
-pub use proxy::proxy;
 pub use expression::expression;
+pub use proxy::proxy;
 pub use records::{gotemplate, record};
 pub use text::{corefile, name};
 pub use wire::{query, reply};

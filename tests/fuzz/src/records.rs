@@ -123,7 +123,11 @@ pub fn record(octets: &[u8]) {
     };
     let owner = Name::from_wire(&record.owner).expect("the owner is a name");
     assert!(record.rdata.len() <= 65_535);
-    let hex: String = record.rdata.iter().map(|octet| format!("{octet:02x}")).collect();
+    let hex: String = record
+        .rdata
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
     let generic = format!(
         "{owner} {} CLASS{} TYPE{} \\# {} {hex}",
         record.ttl,
