@@ -20,13 +20,21 @@ import sys
 import tempfile
 import time
 
+WHOAMI, HOSTS, CACHE = [" whoami"], [" hosts {folder}/hosts"], [" cache {", "  success 100000", " }"]
+TYPICAL = [" errors", " prometheus 127.0.0.1:{metrics}", " reload", " loadbalance", " loop"]
+UDP, TCP, DOT = ["-m", "udp"], ["-m", "tcp", "-c", "50"], ["-m", "dot", "-c", "50"]
 WORKLOADS = {
-    # name: (what it is, names in the hosts file or 0 for whoami, dnsperf's arguments)
-    "whoami": ("a fixed answer, UDP", 0, ["-m", "udp"]),
-    "hosts-100": ("hosts file of 100 names, UDP", 100, ["-m", "udp"]),
-    "hosts-100k": ("hosts file of 100,000 names, UDP", 100_000, ["-m", "udp"]),
-    "tcp": ("hosts data, TCP, 50 connections kept open", 100, ["-m", "tcp", "-c", "50"]),
-    "dot": ("hosts data, DNS over TLS, 50 connections kept open", 100, ["-m", "dot", "-c", "50"]),
+    # name: (what it is, number of names, lines of the server block, dnsperf's arguments)
+    "whoami": ("a fixed answer, UDP", 100, WHOAMI, UDP),
+    "hosts-100": ("hosts file of 100 names, UDP", 100, HOSTS, UDP),
+    "hosts-100k": ("hosts file of 100,000 names, UDP", 100_000, HOSTS, UDP),
+    "tcp": ("hosts data, TCP, 50 connections kept open", 100, HOSTS, TCP),
+    "dot": ("hosts data, DNS over TLS, 50 connections kept open", 100, HOSTS, DOT),
+    "cache": ("answers from the cache, UDP", 10_000, CACHE + HOSTS, UDP),
+    "cache-tcp": ("answers from the cache, TCP, 50 connections kept open", 10_000, CACHE + HOSTS, TCP),
+    "typical": ("answers from the cache, with what a Corefile usually has, UDP", 10_000, TYPICAL + CACHE + HOSTS, UDP),
+    "typical-log": ("the same with *log* to a file", 10_000, [" log"] + TYPICAL + CACHE + HOSTS, UDP),
+    "forward": ("every query to an upstream, UDP", 10_000, [" forward . 127.0.0.1:{upstream}"], UDP),
 }
 
 
@@ -36,23 +44,31 @@ def free_port():
         return s.getsockname()[1]
 
 
-def corefile(folder, names, tls):
-    """Writes configuration, data and queries; returns the port."""
-    port = free_port()
+def corefile(folder, count, block, tls):
+    """Writes configurations, data and queries; returns the ports of server and upstream."""
+    port, upstream, metrics = free_port(), free_port(), free_port()
     lines = [f"{'tls://' if tls else ''}.:{port} {{", " bind 127.0.0.1"]
     if tls:
         lines.append(f" tls internal localhost {{\n  certpath {folder}\n }}")
-    count = names or 100
-    if names:
-        hosts = "".join(f"192.0.2.{i % 250 + 1} host{i}.bench.example\n" for i in range(names))
-        (folder / "hosts").write_text(hosts)
-        lines.append(f" hosts {folder}/hosts")
-    else:
-        lines.append(" whoami")
+    places = {"{folder}": folder, "{upstream}": upstream, "{metrics}": metrics}
+    for line in block:
+        for place, value in places.items():
+            line = line.replace(place, str(value))
+        lines.append(line)
+    hosts = "".join(f"192.0.2.{i % 250 + 1} host{i}.bench.example\n" for i in range(count))
+    (folder / "hosts").write_text(hosts)
     (folder / "Corefile").write_text("\n".join(lines + ["}"]) + "\n")
+    answers = ' template IN A {\n  answer "{{ .Name }} 60 IN A 192.0.2.1"\n }'
+    (folder / "Upstream").write_text(f".:{upstream} {{\n bind 127.0.0.1\n{answers}\n}}\n")
     order = [i * 7919 % count for i in range(min(count, 100_000))]
     (folder / "queries").write_text("".join(f"host{i}.bench.example A\n" for i in order))
-    return port
+    return port, upstream
+
+
+def start(server, folder, name, core):
+    output = open(folder / f"{name}.out", "wb")
+    return subprocess.Popen(["taskset", "-c", str(core), server, "-conf", str(folder / name)],
+                            stdout=output, stderr=subprocess.STDOUT)
 
 
 def cpu_seconds(pid):
@@ -67,11 +83,11 @@ def pss_mib(pid):
     return float("nan")
 
 
-def wait_for(port, process):
+def wait_for(port, process, output):
     until = time.monotonic() + 20
     while time.monotonic() < until:
         if process.poll() is not None:
-            sys.exit(f"the server ended: {process.stdout.read().decode()}")
+            sys.exit(f"the server ended: {output.read_text()}")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
@@ -92,15 +108,19 @@ def load(folder, port, arguments, seconds):
 
 
 def measure(server, name, seconds, runs):
-    what, names, arguments = WORKLOADS[name]
+    what, count, block, arguments = WORKLOADS[name]
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        port = corefile(folder, names, "dot" in arguments)
-        started = time.monotonic()
-        process = subprocess.Popen(["taskset", "-c", "0", server, "-conf", str(folder / "Corefile")],
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        port, upstream = corefile(folder, count, block, "dot" in arguments)
+        processes = []
         try:
-            wait_for(port, process)
+            if name == "forward":
+                processes.append(start(server, folder, "Upstream", 1))
+                wait_for(upstream, processes[0], folder / "Upstream.out")
+            started = time.monotonic()
+            process = start(server, folder, "Corefile", 0)
+            processes.append(process)
+            wait_for(port, process, folder / "Corefile.out")
             ready = (time.monotonic() - started) * 1000
             idle = pss_mib(process.pid)
             load(folder, port, arguments, 1)
@@ -113,8 +133,9 @@ def measure(server, name, seconds, runs):
             print(f"{name:11} {statistics.median(figures):6.2f} us/query [{min(figures):.2f}..{max(figures):.2f}]  lost {lost}"
                   f"  listens after {ready:.0f} ms  memory {idle:.1f} -> {pss_mib(process.pid):.1f} MiB  ({what})")
         finally:
-            process.kill()
-            process.wait()
+            for process in processes:
+                process.kill()
+                process.wait()
 
 
 def main():
