@@ -210,6 +210,29 @@ impl Process {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    /// Stops all of its threads where they are, until `signal("CONT")`; returns once none runs.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let stands = |task: &std::path::Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            // Behind the name, which may hold anything but ends with the last parenthesis.
+            let state = stat
+                .rsplit_once(") ")
+                .map(|(_, rest)| rest.starts_with('T'));
+            state.unwrap_or(true)
+        };
+        let until = Instant::now() + PATIENCE;
+        while !std::fs::read_dir(&tasks)
+            .unwrap()
+            .flatten()
+            .all(|task| stands(&task.path()))
+        {
+            assert!(Instant::now() < until, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Octets of memory that it has.
     pub(crate) fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -71,7 +71,7 @@ fn the_oldest_queries_are_shed() -> Result<(), Failed> {
             ids
         });
         let mut query = Query::new("www.example", "A", &Options::new()).wire;
-        server.signal("STOP");
+        server.freeze();
         // More than any queue that the server asks for.
         for id in 0..30_000u16 {
             query[..2].copy_from_slice(&id.to_be_bytes());
