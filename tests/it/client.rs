@@ -159,7 +159,19 @@ pub(crate) fn send(
         let mut stream = tcp_from(source, address, timeout)?;
         return Ok(converse(&mut stream, query)?);
     }
-    Ok(udp(query, address, timeout, source)?)
+    let reply = udp(query, address, timeout, source);
+    let lost = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+        )
+    };
+    // A busy machine may lose a datagram. Clients ask again, and so does this one, unless the case
+    // says how long it waits.
+    if reply.as_ref().is_err_and(lost) && !opts.contains_key("timeout") {
+        return Ok(udp(query, address, timeout, source)?);
+    }
+    Ok(reply?)
 }
 
 fn udp(query: &Query, address: SocketAddr, timeout: Duration, source: &str) -> io::Result<Message> {

@@ -214,7 +214,7 @@ impl Process {
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
         let tasks = format!("/proc/{}/task", self.child.id());
-        let stands = |task: &std::path::Path| {
+        let stands = |task: &Path| {
             let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
             // Behind the name, which may hold anything but ends with the last parenthesis.
             let state = stat
