@@ -121,6 +121,15 @@ impl Exchange {
         }
     }
 
+    /// Octets of the largest reply that the client takes: what its OPT says over UDP, 512 at least
+    /// (RFC 6891 section 6.2.3), and any message over a stream.
+    pub fn client_octets_max(&self) -> u16 {
+        match self.transport {
+            Transport::Udp => self.query.edns().map_or(512, |edns| edns.udp_size.max(512)),
+            Transport::Tcp | Transport::Tls => u16::MAX,
+        }
+    }
+
     /// Begins a reply with this RCODE; records go behind it with [`Reply::push`].
     pub fn start(&mut self, rcode: Rcode) -> &mut Reply {
         self.reply.start(&self.query, rcode);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use corten_wire::Name;
 
-use crate::{Exchange, Transport};
+use crate::Exchange;
 
 /// CoreDNS's default.
 const COMMON: &str = "{remote}:{port} - {>id} \"{type} {class} {name} {proto} {size} {>do} {>bufsize}\" {rcode} {>rflags} {rsize} {duration}";
@@ -146,7 +146,7 @@ fn fill_piece(piece: &Piece, ex: &Exchange, told: Told, out: &mut Vec<u8>) {
                 "false"
             },
         ),
-        Piece::BufferSize => number(out, buffer_size(ex)),
+        Piece::BufferSize => number(out, ex.client_octets_max()),
         Piece::Flags if unanswered => out.push(b'-'),
         Piece::Flags => flags(out, ex),
         Piece::Metadata(label) => match ex.metadata(label) {
@@ -207,13 +207,6 @@ fn ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
     }
 }
 
-fn buffer_size(ex: &Exchange) -> u16 {
-    match ex.transport {
-        Transport::Udp => ex.query.edns().map_or(512, |edns| edns.udp_size.max(512)),
-        _ => u16::MAX,
-    }
-}
-
 fn flags(out: &mut Vec<u8>, ex: &Exchange) {
     let reply = &ex.reply;
     put(out, "qr");
@@ -253,6 +246,7 @@ mod tests {
     use corten_wire::{Class, Gate, Rcode, RecordType};
 
     use super::*;
+    use crate::Transport;
 
     #[test]
     fn formats_are_taken_apart() {

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use corten_expression::{Argument, Function, Host, Returned, Type};
-use corten_plugin::{Exchange, Transport};
+use corten_plugin::Exchange;
 
 /// The functions, by CoreDNS's names. `incidr` is one of the language itself.
 pub const FUNCTIONS: [Function; 14] = [
@@ -58,7 +58,7 @@ impl Host for Asked<'_> {
             "id" => return Returned::Int(ex.query.id().into()),
             "opcode" => return Returned::Int(ex.query.opcode().0.into()),
             "do" => return Returned::Bool(ex.query.dnssec_ok()),
-            "bufsize" => return Returned::Int(buffer_size(ex).into()),
+            "bufsize" => return Returned::Int(ex.client_octets_max().into()),
             "metadata" => match arguments {
                 [Argument::Text(label)] => text.write_str(&ex.metadata(label).unwrap_or_default()),
                 _ => return Returned::Nil,
@@ -66,14 +66,6 @@ impl Host for Asked<'_> {
             _ => return Returned::Nil,
         };
         Returned::Text
-    }
-}
-
-/// What the client takes: 512 octets at least, and any message over a stream.
-fn buffer_size(ex: &Exchange) -> u16 {
-    match ex.transport {
-        Transport::Udp => ex.query.edns().map_or(512, |edns| edns.udp_size.max(512)),
-        Transport::Tcp | Transport::Tls => u16::MAX,
     }
 }
 
