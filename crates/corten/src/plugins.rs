@@ -15,6 +15,10 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_geoip::PLUGIN,
     #[cfg(feature = "cancel")]
     corten_cancel::PLUGIN,
+    #[cfg(feature = "quic")]
+    corten_quic::PLUGIN,
+    #[cfg(feature = "https3")]
+    corten_https3::PLUGIN,
     #[cfg(feature = "proxyproto")]
     corten_proxyproto::PLUGIN,
     #[cfg(feature = "timeouts")]

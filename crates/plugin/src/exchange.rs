@@ -25,13 +25,17 @@ pub enum Transport {
     Tcp,
     /// DNS over TLS (RFC 7858).
     Tls,
+    /// DNS over QUIC (RFC 9250).
+    Quic,
+    /// DNS over HTTPS (RFC 8484) on HTTP/3.
+    Https3,
 }
 
 impl Transport {
     /// `udp` or `tcp`: what CoreDNS's logs and metrics call it.
     pub const fn network(self) -> &'static str {
         match self {
-            Self::Udp => "udp",
+            Self::Udp | Self::Quic | Self::Https3 => "udp",
             Self::Tcp | Self::Tls => "tcp",
         }
     }
@@ -136,7 +140,7 @@ impl Exchange {
     pub fn client_octets_max(&self) -> u16 {
         match self.transport {
             Transport::Udp => self.query.edns().map_or(512, |edns| edns.udp_size.max(512)),
-            Transport::Tcp | Transport::Tls => u16::MAX,
+            _ => u16::MAX,
         }
     }
 

@@ -41,7 +41,8 @@ pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
 pub use http;
 pub use listener::{
-    HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
+    HeaderPolicy, Https3Options, ListenerOptions, Overload, ProxyProtocol, QuicOptions,
+    SessionTracking, StreamOptions,
 };
 pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};

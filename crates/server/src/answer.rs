@@ -40,7 +40,8 @@ pub(crate) struct Journey {
 pub(crate) const fn carrier(transport: Transport) -> Carrier {
     match transport {
         Transport::Udp => Carrier::Datagram,
-        Transport::Tcp | Transport::Tls => Carrier::Stream,
+        Transport::Tcp => Carrier::Stream,
+        Transport::Tls | Transport::Quic | Transport::Https3 => Carrier::Encrypted,
     }
 }
 
@@ -52,6 +53,12 @@ pub(crate) fn answer<'t>(
     journey: Journey,
     out: &mut Vec<u8>,
 ) -> Outcome<'t> {
+    let gate = read(ex, table, message, journey);
+    respond(ex, table, gate, out)
+}
+
+/// Reads a message into an exchange of its own.
+pub(crate) fn read(ex: &mut Exchange, table: &Table, message: &[u8], journey: Journey) -> Gate {
     ex.recycle();
     (ex.client, ex.local, ex.transport, ex.received) = (
         journey.client,
@@ -59,7 +66,17 @@ pub(crate) fn answer<'t>(
         journey.transport,
         journey.received,
     );
-    match ex.query.read_also(message, table.updates) {
+    ex.query.read_also(message, table.updates)
+}
+
+/// Answers what has been read.
+pub(crate) fn respond<'t>(
+    ex: &mut Exchange,
+    table: &'t Table,
+    gate: Gate,
+    out: &mut Vec<u8>,
+) -> Outcome<'t> {
+    match gate {
         Gate::Pass => (),
         Gate::Ignore => return Outcome::Nothing,
         Gate::Header(rcode) => {
@@ -68,7 +85,7 @@ pub(crate) fn answer<'t>(
         }
         Gate::Whole(rcode) => {
             let _ = ex.answer(rcode);
-            ex.finish(carrier(journey.transport), out);
+            ex.finish(carrier(ex.transport), out);
             return Outcome::Reply(None);
         }
     }
@@ -106,7 +123,7 @@ pub(crate) fn answer<'t>(
     if found.is_none() && ex.answered_by().is_none() {
         return refuse(ex, table, Rcode::REFUSED, out);
     }
-    ex.finish(carrier(journey.transport), out);
+    ex.finish(carrier(ex.transport), out);
     Outcome::Reply(ex.has_afterwards().then_some(chain))
 }
 

@@ -94,6 +94,7 @@ pub(crate) fn build(
     for (listener, mut table) in tables.made {
         table.elsewhere.clone_from(&elsewhere);
         table.refusals = refusals.cloned();
+        table.check_identities(listener).map_err(BuildError)?;
         generation.tables.insert(listener, Arc::new(table));
     }
     generation.banner.sort();
@@ -285,11 +286,11 @@ impl Tables {
     ) -> Result<Vec<Site>, BuildError> {
         match key.transport {
             Transport::Dns => (),
-            Transport::Tls if draft.options.tls.is_some() => (),
-            Transport::Tls => {
+            _ if draft.options.tls.is_some() && encrypts(key.transport) => (),
+            _ if encrypts(key.transport) => {
                 let text = format!(
                     "'{}' serves TLS, but its block has no 'tls' directive; \
-                    a TLS port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'",
+                    a TLS or QUIC port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'",
                     key.token.text
                 );
                 return Err(at(key, &text));
@@ -372,7 +373,7 @@ impl Tables {
                 .options
                 .tls
                 .as_ref()
-                .filter(|_| key.transport == Transport::Tls)
+                .filter(|_| encrypts(key.transport))
                 && !table.tls.iter().any(|other| Arc::ptr_eq(other, tls))
             {
                 table.tls.push(Arc::clone(tls));
@@ -421,6 +422,14 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// Whether a transport always needs certificates.
+const fn encrypts(transport: Transport) -> bool {
+    matches!(
+        transport,
+        Transport::Tls | Transport::Quic | Transport::Https3
+    )
 }
 
 /// The addresses of a block: those of *bind*, else every one of the machine.

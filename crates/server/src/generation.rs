@@ -1,7 +1,7 @@
 //! Everything that was made from one Corefile.
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use corten_corefile::Transport;
 use corten_plugin::{
@@ -10,9 +10,10 @@ use corten_plugin::{
 };
 use corten_wire::{Class, Name, RecordType, Updates};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::http::Hosts;
+use crate::limits;
 use crate::panics::Policy;
 use crate::tuning::Tuning;
 
@@ -72,6 +73,8 @@ pub(crate) struct Table {
     /// Who is told of queries that no chain answers.
     pub(crate) refusals: Option<Arc<dyn Refusals>>,
     pub(crate) tuning: Tuning,
+    /// How many DoQ queries may wait for the network.
+    waiting: OnceLock<Semaphore>,
 }
 
 /// What a zone of a listener is served by.
@@ -111,6 +114,7 @@ impl Table {
             tls: Vec::new(),
             refusals: None,
             tuning: Tuning::default(),
+            waiting: OnceLock::new(),
         }
     }
 
@@ -157,6 +161,14 @@ impl Table {
         }
         // Asked again, because others have been asked since.
         own.filter(|served| served.takes(ex))
+    }
+
+    /// Room for DoQ queries that wait for the network.
+    pub(crate) fn waiting(&self) -> &Semaphore {
+        let most = self.tuning.quic.waiting_max;
+        let most = most.unwrap_or(limits::QUIC_WAITING_MAX);
+        self.waiting
+            .get_or_init(|| Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
     }
 
     /// Makes the counters of dropped load visible before there is any.

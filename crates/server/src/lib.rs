@@ -9,6 +9,8 @@
 //! | [`worker`] | one thread a core, each with a runtime of its own |
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
+//! | [`quic`] | QUIC connections: DNS over QUIC, and over HTTP/3 |
+//! | [`connections`] | who is connected, and who goes when there are too many |
 //! | [`proxied`] | PROXY headers in front of datagrams and connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
@@ -18,6 +20,7 @@
 mod answer;
 mod batch;
 mod build;
+mod connections;
 mod generation;
 mod http;
 mod life;
@@ -28,6 +31,7 @@ mod panics;
 mod parts;
 mod pool;
 mod proxied;
+mod quic;
 mod stream;
 mod tuning;
 mod udp;

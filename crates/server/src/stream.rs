@@ -2,7 +2,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use corten_corefile::Transport as Scheme;
@@ -16,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
+use crate::connections::{self, Member};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits;
 use crate::parts::{Piece, Room, Sender};
@@ -27,25 +27,6 @@ use crate::worker::Current;
 
 /// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
 const DOT: &[&[u8]] = &[b"dot"];
-
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-
-/// One of the process's open connections.
-struct Connected;
-
-impl Connected {
-    fn new() -> Option<Self> {
-        let open = OPEN.fetch_add(1, Relaxed);
-        let this = Self;
-        (open < limits::CONNECTIONS_MAX).then_some(this)
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, Relaxed);
-    }
-}
 
 /// Accepts connections until a generation no longer listens there.
 pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: Current) {
@@ -66,6 +47,7 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
                 Err(error) => {
                     // Out of files, for one: trying again at once would only burn the processor.
                     tracing::warn!("tcp {}: {error}", listener.address);
+                    connections::make_room();
                     sleep(Duration::from_millis(50)).await;
                 }
             },
@@ -75,15 +57,16 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
 
 /// Starts the task of a new connection; one too many is closed.
 fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
-    let Some(place) = Connected::new() else {
+    let Some(member) = Member::join(client.ip(), listener, usize::MAX) else {
         return;
     };
     let current = current.clone();
-    tokio::spawn(async move {
-        let _place = place;
+    let ends_with = member.ends_with();
+    let task = tokio::spawn(async move {
         // How a connection ends is the client's business; it is told nothing more.
-        let _ = greet(stream, client, listener, current).await;
+        let _ = greet(stream, client, listener, current, member).await;
     });
+    ends_with(task.abort_handle());
 }
 
 /// Finds out who the client is, and serves it.
@@ -92,6 +75,7 @@ async fn greet(
     client: SocketAddr,
     listener: Listener,
     current: Current,
+    member: Member,
 ) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(listener.address);
@@ -112,17 +96,17 @@ async fn greet(
         listener,
     };
     if listener.transport != Scheme::Tls {
-        return Connection::new(stream, who, Transport::Tcp, beginning.rest)
+        return Connection::new(stream, who, Transport::Tcp, beginning.rest, member)
             .run(current)
             .await;
     }
     if beginning.rest.is_empty() {
-        return shake_hands(stream, who, &table, current).await;
+        return shake_hands(stream, who, &table, current, member).await;
     }
     // The client's first words of TLS came along with the header.
     let (read, write) = stream.into_split();
     let read = io::Cursor::new(beginning.rest).chain(read);
-    shake_hands(tokio::io::join(read, write), who, &table, current).await
+    shake_hands(tokio::io::join(read, write), who, &table, current, member).await
 }
 
 /// Both ends of a connection, and where it came in.
@@ -138,6 +122,7 @@ async fn shake_hands(
     who: Who,
     table: &Table,
     current: Current,
+    member: Member,
 ) -> io::Result<()> {
     let limit = table.tuning.streams.handshake;
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
@@ -151,7 +136,7 @@ async fn shake_hands(
         let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
     }
     let stream = timeout(limit, start.into_stream(identity.config(DOT))).await??;
-    Connection::new(stream, who, Transport::Tls, Vec::new())
+    Connection::new(stream, who, Transport::Tls, Vec::new(), member)
         .run(current)
         .await
 }
@@ -174,11 +159,12 @@ struct Connection<S> {
     heard: Instant,
     queries: u64,
     behind: Vec<(Box<Exchange>, Arc<Table>, Arc<Chain>)>,
+    member: Member,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A new connection; `input` is what has been read of it.
-    fn new(stream: S, who: Who, transport: Transport, input: Vec<u8>) -> Self {
+    fn new(stream: S, who: Who, transport: Transport, input: Vec<u8>, member: Member) -> Self {
         Self {
             stream,
             who,
@@ -193,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             heard: Instant::now(),
             queries: 0,
             behind: Vec::new(),
+            member,
         }
     }
 
@@ -236,6 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     silence.as_mut().reset(self.until().into());
                 }
             }
+            self.member.heard(self.heard, self.waiting > 0);
             let may_read =
                 !leaving && !heard_all && !exhausted && self.waiting < limits::PIPELINE_MAX;
             tokio::select! {

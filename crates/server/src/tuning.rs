@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_plugin::{ListenerOptions, Overload, ProxyProtocol};
+use corten_plugin::{Https3Options, ListenerOptions, Overload, ProxyProtocol, QuicOptions};
 
 use crate::limits;
 
@@ -15,6 +15,8 @@ pub(crate) struct Tuning {
     pub(crate) sockets: Option<usize>,
     pub(crate) proxy: Option<Arc<ProxyProtocol>>,
     pub(crate) overload: Option<Arc<dyn Overload>>,
+    pub(crate) quic: QuicOptions,
+    pub(crate) https3: Https3Options,
 }
 
 /// Bounds of one connection.
@@ -57,6 +59,12 @@ impl Tuning {
         own.idle = wanted.idle.unwrap_or(own.idle);
         own.write = wanted.write.unwrap_or(own.write);
         own.queries_max = wanted.queries_max.unwrap_or(own.queries_max);
+        let (quic, wanted) = (&mut self.quic, &options.quic);
+        quic.streams_max = wanted.streams_max.or(quic.streams_max);
+        quic.waiting_max = wanted.waiting_max.or(quic.waiting_max);
+        let (https3, wanted) = (&mut self.https3, &options.https3);
+        https3.streams_max = wanted.streams_max.or(https3.streams_max);
+        https3.connections_max = wanted.connections_max.or(https3.connections_max);
         if options.overload.is_some() {
             self.overload.clone_from(&options.overload);
         }

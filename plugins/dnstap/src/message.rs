@@ -31,6 +31,7 @@ pub(crate) enum Protocol {
     Tcp = 2,
     Dot = 3,
     Doh = 4,
+    Doq = 7,
 }
 
 impl From<Transport> for Protocol {
@@ -39,6 +40,8 @@ impl From<Transport> for Protocol {
             Transport::Udp => Self::Udp,
             Transport::Tls => Self::Dot,
             Transport::Tcp => Self::Tcp,
+            Transport::Https3 => Self::Doh,
+            Transport::Quic => Self::Doq,
         }
     }
 }

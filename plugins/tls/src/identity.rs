@@ -17,6 +17,7 @@ use crate::config::{ClientAuth, ClientOptions};
 pub(crate) struct Identity {
     source: Source,
     base: ServerConfig,
+    mode: ClientAuth,
     /// Settings by protocol list; there is one a transport.
     made: Mutex<Vec<(Protocols, Arc<ServerConfig>)>>,
 }
@@ -83,6 +84,7 @@ impl Identity {
         Ok(Self {
             source,
             base,
+            mode: client.mode,
             made: Mutex::default(),
         })
     }
@@ -128,6 +130,10 @@ impl TlsIdentity for Identity {
             Source::Files(bundle) => bundle.covers(server_name),
             Source::Entry(entry) => entry.spec().covers(server_name),
         }
+    }
+
+    fn verifies_clients(&self) -> bool {
+        self.mode != ClientAuth::NoCert
     }
 
     fn is_ready(&self) -> bool {
