@@ -10,9 +10,10 @@
 //! | [`index`] | from names to nodes |
 //! | [`lookup`] | what a zone says to a question |
 //! | [`denial`], [`nsec3`] | proofs of what is not there |
+//! | [`master`] | zones as text, in files |
 //! | [`slot`] | the place where the newest version of a zone stands, with what changed before |
 //!
-//! Not here: files, sockets, time. A zone's class is IN.
+//! Not here: sockets, time, and files but those that [`master`] reads. A zone's class is IN.
 //!
 //! A zone is one piece of memory in which each name has its RRsets behind it, a table from hashes to
 //! places in it, and a list of places in canonical order. A name that exists is found with one look
@@ -24,6 +25,7 @@ mod build;
 mod denial;
 mod index;
 mod lookup;
+pub mod master;
 mod node;
 mod nsec3;
 mod order;
