@@ -24,8 +24,9 @@ use std::path::Path;
 
 use corten_wire::{Class, Name, RecordType, TextRecord};
 
+use crate::build::Builder;
 use crate::order::is_in;
-use crate::zone::{Builder, Zone, ZoneError};
+use crate::zone::{Zone, ZoneError};
 use check::Targets;
 use reader::Reader;
 
