@@ -40,7 +40,7 @@ pub(crate) struct Journey {
 pub(crate) const fn carrier(transport: Transport) -> Carrier {
     match transport {
         Transport::Udp => Carrier::Datagram,
-        Transport::Tcp | Transport::Tls => Carrier::Stream,
+        _ => Carrier::Stream,
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`listen`] | which sockets a generation needs, and how they are opened |
 //! | [`worker`] | one thread a core, each with a runtime of its own |
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
+//! | [`doh`] | DNS over HTTPS without HTTP: requests become messages, messages responses |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
 //! | [`proxied`] | PROXY headers in front of datagrams and connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
@@ -18,6 +19,7 @@
 mod answer;
 mod batch;
 mod build;
+mod doh;
 mod generation;
 mod http;
 mod life;

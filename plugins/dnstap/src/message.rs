@@ -31,6 +31,7 @@ pub(crate) enum Protocol {
     Tcp = 2,
     Dot = 3,
     Doh = 4,
+    Doq = 7,
 }
 
 impl From<Transport> for Protocol {
@@ -38,7 +39,10 @@ impl From<Transport> for Protocol {
         match transport {
             Transport::Udp => Self::Udp,
             Transport::Tls => Self::Dot,
-            Transport::Tcp => Self::Tcp,
+            // dnstap has no number for gRPC.
+            Transport::Tcp | Transport::Grpc => Self::Tcp,
+            Transport::Https | Transport::Https3 => Self::Doh,
+            Transport::Quic => Self::Doq,
         }
     }
 }
