@@ -15,6 +15,10 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_geoip::PLUGIN,
     #[cfg(feature = "cancel")]
     corten_cancel::PLUGIN,
+    #[cfg(feature = "grpc_server")]
+    corten_grpc_server::PLUGIN,
+    #[cfg(feature = "https")]
+    corten_https::PLUGIN,
     #[cfg(feature = "proxyproto")]
     corten_proxyproto::PLUGIN,
     #[cfg(feature = "timeouts")]

@@ -39,7 +39,8 @@ pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
 pub use http;
 pub use listener::{
-    HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
+    ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, HttpsOptions, ListenerOptions,
+    Overload, ProxyProtocol, SessionTracking, StreamOptions,
 };
 pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};

@@ -284,7 +284,7 @@ impl Tables {
         generation: &mut Generation,
     ) -> Result<Vec<Site>, BuildError> {
         match key.transport {
-            Transport::Dns => (),
+            Transport::Dns | Transport::Https | Transport::Grpc => (),
             Transport::Tls if draft.options.tls.is_some() => (),
             Transport::Tls => {
                 let text = format!(
@@ -302,6 +302,17 @@ impl Tables {
                         other.scheme()
                     ),
                 ));
+            }
+        }
+        if matches!(key.transport, Transport::Https | Transport::Grpc)
+            && draft.options.tls.is_none()
+        {
+            let warning = format!(
+                "'{}' is served in the clear: its block has no 'tls' directive",
+                key.token.text
+            );
+            if !generation.warnings.contains(&warning) {
+                generation.warnings.push(warning);
             }
         }
         let place = draft.block.zones.iter().position(|other| other == zone);
@@ -372,7 +383,7 @@ impl Tables {
                 .options
                 .tls
                 .as_ref()
-                .filter(|_| key.transport == Transport::Tls)
+                .filter(|_| key.transport != Transport::Dns)
                 && !table.tls.iter().any(|other| Arc::ptr_eq(other, tls))
             {
                 table.tls.push(Arc::clone(tls));

@@ -12,6 +12,7 @@ use corten_wire::{Class, Name, RecordType};
 
 use tokio::sync::oneshot;
 
+use crate::doh::status::{Metric, Tally};
 use crate::http::Hosts;
 use crate::panics::Policy;
 use crate::tuning::Tuning;
@@ -70,6 +71,8 @@ pub(crate) struct Table {
     /// Who is told of queries that no chain answers.
     pub(crate) refusals: Option<Arc<dyn Refusals>>,
     pub(crate) tuning: Tuning,
+    /// Counts responses of HTTP.
+    pub(crate) statuses: Tally,
 }
 
 /// What a zone of a listener is served by.
@@ -97,8 +100,13 @@ impl Served {
 
 impl Table {
     pub(crate) fn new(name: String) -> Self {
+        let site = Site::new(&name, "");
+        let metric = match name.starts_with("https3://") {
+            true => Metric::Https3,
+            false => Metric::Https,
+        };
         Self {
-            site: Site::new(&name, ""),
+            site,
             name,
             zones: HashMap::default(),
             labels_max: 0,
@@ -108,6 +116,7 @@ impl Table {
             tls: Vec::new(),
             refusals: None,
             tuning: Tuning::default(),
+            statuses: Tally::new(site, metric),
         }
     }
 

@@ -10,6 +10,7 @@
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
 //! | [`doh`] | DNS over HTTPS without HTTP: requests become messages, messages responses |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
+//! | [`web`] | connections of HTTP: DoH and gRPC |
 //! | [`proxied`] | PROXY headers in front of datagrams and connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
@@ -32,6 +33,7 @@ mod proxied;
 mod stream;
 mod tuning;
 mod udp;
+mod web;
 mod worker;
 
 pub use life::{BUILT_IN, Server, Settings, Source, StartError};

@@ -1,4 +1,4 @@
-//! TCP and TLS connections (RFC 7766, RFC 7858).
+//! TCP and TLS connections (RFC 7766, RFC 7858); those of HTTP go on in [`crate::web`].
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::pool;
 use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
 use crate::udp::Place;
+use crate::web;
 use crate::worker::Current;
 
 /// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
@@ -110,7 +111,18 @@ async fn greet(
         local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         listener,
     };
-    if listener.transport != Scheme::Tls {
+    let web = web::protocols(listener.transport);
+    let _place = match web {
+        Some(_) => match web::Place::take(listener, &table) {
+            Some(place) => Some(place),
+            None => return Ok(()),
+        },
+        None => None,
+    };
+    if web.is_some() && table.tls.is_empty() {
+        return web::serve(stream, who, beginning.rest, current).await;
+    }
+    if listener.transport == Scheme::Dns {
         return Connection::new(stream, who, Transport::Tcp, beginning.rest)
             .run(current)
             .await;
@@ -126,10 +138,10 @@ async fn greet(
 
 /// Both ends of a connection, and where it came in.
 #[derive(Clone, Copy)]
-struct Who {
-    client: SocketAddr,
-    local: SocketAddr,
-    listener: Listener,
+pub(crate) struct Who {
+    pub(crate) client: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) listener: Listener,
 }
 
 async fn shake_hands(
@@ -149,7 +161,12 @@ async fn shake_hands(
         // Afterwards the handshake fails with an alert; never is anything served in the clear.
         let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
     }
-    let stream = timeout(limit, start.into_stream(identity.config(DOT))).await??;
+    let web = web::protocols(who.listener.transport);
+    let config = identity.config(web.unwrap_or(DOT));
+    let stream = timeout(limit, start.into_stream(config)).await??;
+    if web.is_some() {
+        return web::serve(stream, who, Vec::new(), current).await;
+    }
     Connection::new(stream, who, Transport::Tls, Vec::new())
         .run(current)
         .await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_plugin::{ListenerOptions, Overload, ProxyProtocol};
+use corten_plugin::{GrpcOptions, HttpsOptions, ListenerOptions, Overload, ProxyProtocol};
 
 use crate::limits;
 
@@ -15,6 +15,8 @@ pub(crate) struct Tuning {
     pub(crate) sockets: Option<usize>,
     pub(crate) proxy: Option<Arc<ProxyProtocol>>,
     pub(crate) overload: Option<Arc<dyn Overload>>,
+    pub(crate) https: HttpsOptions,
+    pub(crate) grpc: GrpcOptions,
 }
 
 /// Bounds of one connection.
@@ -57,6 +59,14 @@ impl Tuning {
         own.idle = wanted.idle.unwrap_or(own.idle);
         own.write = wanted.write.unwrap_or(own.write);
         own.queries_max = wanted.queries_max.unwrap_or(own.queries_max);
+        let (https, wanted) = (&mut self.https, &options.https);
+        https.connections_max = wanted.connections_max.or(https.connections_max);
+        if wanted.proxies.is_some() {
+            https.proxies.clone_from(&wanted.proxies);
+        }
+        let (grpc, wanted) = (&mut self.grpc, &options.grpc);
+        grpc.connections_max = wanted.connections_max.or(grpc.connections_max);
+        grpc.streams_max = wanted.streams_max.or(grpc.streams_max);
         if options.overload.is_some() {
             self.overload.clone_from(&options.overload);
         }
