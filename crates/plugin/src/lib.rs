@@ -41,8 +41,8 @@ pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
 pub use http;
 pub use listener::{
-    HeaderPolicy, Https3Options, ListenerOptions, Overload, ProxyProtocol, QuicOptions,
-    SessionTracking, StreamOptions,
+    ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, Https3Options, HttpsOptions,
+    ListenerOptions, Overload, ProxyProtocol, QuicOptions, SessionTracking, StreamOptions,
 };
 pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};

@@ -41,7 +41,7 @@ pub(crate) const fn carrier(transport: Transport) -> Carrier {
     match transport {
         Transport::Udp => Carrier::Datagram,
         Transport::Tcp => Carrier::Stream,
-        Transport::Tls | Transport::Quic | Transport::Https3 => Carrier::Encrypted,
+        _ => Carrier::Encrypted,
     }
 }
 

@@ -12,6 +12,7 @@ use corten_wire::{Class, Name, RecordType, Updates};
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::doh::status::{Metric, Tally};
 use crate::http::Hosts;
 use crate::limits;
 use crate::panics::Policy;
@@ -75,6 +76,8 @@ pub(crate) struct Table {
     pub(crate) tuning: Tuning,
     /// How many DoQ queries may wait for the network.
     waiting: OnceLock<Semaphore>,
+    /// Counts responses of HTTP.
+    pub(crate) statuses: Tally,
 }
 
 /// What a zone of a listener is served by.
@@ -102,8 +105,13 @@ impl Served {
 
 impl Table {
     pub(crate) fn new(name: String) -> Self {
+        let site = Site::new(&name, "");
+        let metric = match name.starts_with("https3://") {
+            true => Metric::Https3,
+            false => Metric::Https,
+        };
         Self {
-            site: Site::new(&name, ""),
+            site,
             name,
             zones: HashMap::default(),
             labels_max: 0,
@@ -115,6 +123,7 @@ impl Table {
             refusals: None,
             tuning: Tuning::default(),
             waiting: OnceLock::new(),
+            statuses: Tally::new(site, metric),
         }
     }
 

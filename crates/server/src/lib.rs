@@ -8,9 +8,11 @@
 //! | [`listen`] | which sockets a generation needs, and how they are opened |
 //! | [`worker`] | one thread a core, each with a runtime of its own |
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
+//! | [`doh`] | DNS over HTTPS without HTTP: requests become messages, messages responses |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
 //! | [`quic`] | QUIC connections: DNS over QUIC, and over HTTP/3 |
 //! | [`connections`] | who is connected, and who goes when there are too many |
+//! | [`web`] | connections of HTTP: DoH and gRPC |
 //! | [`proxied`] | PROXY headers in front of datagrams and connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
@@ -21,6 +23,7 @@ mod answer;
 mod batch;
 mod build;
 mod connections;
+mod doh;
 mod generation;
 mod http;
 mod life;
@@ -35,6 +38,7 @@ mod quic;
 mod stream;
 mod tuning;
 mod udp;
+mod web;
 mod worker;
 
 pub use life::{BUILT_IN, Server, Settings, Source, StartError};

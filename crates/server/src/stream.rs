@@ -1,4 +1,4 @@
-//! TCP and TLS connections (RFC 7766, RFC 7858).
+//! TCP and TLS connections (RFC 7766, RFC 7858); those of HTTP go on in [`crate::web`].
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::pool;
 use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
 use crate::udp::Place;
+use crate::web;
 use crate::worker::Current;
 
 /// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
@@ -57,7 +58,12 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
 
 /// Starts the task of a new connection; one too many is closed.
 fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
-    let Some(member) = Member::join(client.ip(), listener, usize::MAX) else {
+    let most = match web::protocols(listener.transport) {
+        Some(_) => (current.borrow().tables.get(&listener))
+            .map_or(0, |table| web::connections_max(listener.transport, table)),
+        None => usize::MAX,
+    };
+    let Some(member) = Member::join(client.ip(), listener, most) else {
         return;
     };
     let current = current.clone();
@@ -95,7 +101,11 @@ async fn greet(
         local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         listener,
     };
-    if listener.transport != Scheme::Tls {
+    let web = web::protocols(listener.transport);
+    if web.is_some() && table.tls.is_empty() {
+        return web::serve(stream, who, beginning.rest, member, current).await;
+    }
+    if listener.transport == Scheme::Dns {
         return Connection::new(stream, who, Transport::Tcp, beginning.rest, member)
             .run(current)
             .await;
@@ -111,10 +121,10 @@ async fn greet(
 
 /// Both ends of a connection, and where it came in.
 #[derive(Clone, Copy)]
-struct Who {
-    client: SocketAddr,
-    local: SocketAddr,
-    listener: Listener,
+pub(crate) struct Who {
+    pub(crate) client: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) listener: Listener,
 }
 
 async fn shake_hands(
@@ -135,7 +145,12 @@ async fn shake_hands(
         // Afterwards the handshake fails with an alert; never is anything served in the clear.
         let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
     }
-    let stream = timeout(limit, start.into_stream(identity.config(DOT))).await??;
+    let web = web::protocols(who.listener.transport);
+    let config = identity.config(web.unwrap_or(DOT));
+    let stream = timeout(limit, start.into_stream(config)).await??;
+    if web.is_some() {
+        return web::serve(stream, who, Vec::new(), member, current).await;
+    }
     Connection::new(stream, who, Transport::Tls, Vec::new(), member)
         .run(current)
         .await

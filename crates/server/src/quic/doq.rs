@@ -128,7 +128,12 @@ impl Doq {
         if !may_be_query(message) {
             return self.violated();
         }
-        let gate = read(&mut self.ex, &self.table, message, self.link.journey(received));
+        let gate = read(
+            &mut self.ex,
+            &self.table,
+            message,
+            self.link.journey(received),
+        );
         if self.ex.query.edns_option(TCP_KEEPALIVE).is_some() {
             return self.violated();
         }
