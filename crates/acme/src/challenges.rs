@@ -60,7 +60,13 @@ impl Challenges {
 
     /// Serves a value for the challenge name of `domain`, beside others of the same name.
     pub fn publish(self: &Arc<Self>, domain: &str, value: String) -> Pending {
-        let name = challenge_name(domain);
+        let domain = domain.strip_prefix("*.").unwrap_or(domain);
+        self.publish_name(&format!("{PREFIX}.{domain}"), value)
+    }
+
+    /// Serves a value for a name, beside others of the same name.
+    pub fn publish_name(self: &Arc<Self>, name: &str, value: String) -> Pending {
+        let name = wire_name(name);
         let added = value.clone();
         self.change(|values| {
             let mut all = values
@@ -118,12 +124,10 @@ impl Drop for Pending {
     }
 }
 
-/// `_acme-challenge.DOMAIN` in wire form; a wildcard's is that of its parent.
-fn challenge_name(domain: &str) -> Vec<u8> {
-    let domain = domain.strip_prefix("*.").unwrap_or(domain);
-    let mut wire = Vec::with_capacity(domain.len() + PREFIX.len() + 3);
-    for label in std::iter::once(PREFIX).chain(domain.split('.').filter(|label| !label.is_empty()))
-    {
+/// A name in wire form, lower-cased.
+fn wire_name(name: &str) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(name.len() + 2);
+    for label in name.split('.').filter(|label| !label.is_empty()) {
         // Specifications have no label of more than 63 octets.
         wire.push(label.len() as u8);
         wire.extend(label.bytes().map(|octet| octet.to_ascii_lowercase()));

@@ -12,6 +12,7 @@ mod directive;
 pub mod endpoint;
 mod exchange;
 mod format;
+mod gates;
 mod listener;
 mod lookup;
 mod metadata;
@@ -39,6 +40,7 @@ pub use directive::{Directive, checked};
 pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
+pub use gates::Gates;
 pub use http;
 pub use listener::{
     ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, Https3Options, HttpsOptions,

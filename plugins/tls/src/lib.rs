@@ -3,7 +3,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `config` | the directive's three forms |
+//! | `config`, `options` | the directive's forms, and their options |
+//! | `claims` | which block wants which certificate |
 //! | `identity` | what a listener shakes hands with |
 //! | `client` | which client certificates are taken |
 //! | `challenge` | the link that answers ACME challenges in every block |
@@ -12,21 +13,25 @@
 //! The certificates themselves are [`corten_acme`]'s.
 mod bootstrap;
 mod challenge;
+mod claims;
 mod client;
 mod config;
 mod identity;
+mod options;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use corten_acme::{Entry, Manager};
 use corten_plugin::corefile::Transport;
 use corten_plugin::{
-    BoxError, Context, Directive, Interest, Plugin, Process, Setup, SetupError, Stop, async_trait,
+    BoxError, Context, Directive, Gates, Interest, Plugin, Process, Setup, SetupError, Stop,
+    async_trait,
 };
 use tokio::task::JoinHandle;
 
 use bootstrap::Bootstrap;
 use challenge::Challenge;
+use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
 
@@ -41,12 +46,14 @@ pub static PLUGIN: Directive = Directive {
 struct Tls {
     managed: Option<Managed>,
     process: Arc<Process>,
-    watch: Mutex<Option<JoinHandle<()>>>,
+    watch: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// A certificate that looks after itself.
+/// Certificates that look after themselves.
 struct Managed {
-    entry: Arc<Entry>,
+    entries: Vec<Arc<Entry>>,
+    claims: Vec<Arc<Claim>>,
+    startup_waits: bool,
     manager: Arc<Manager>,
     challenge_port: u16,
     bind: Option<Vec<std::net::SocketAddr>>,
@@ -61,27 +68,25 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             Identity::from_files(&certificate, &key, &config.client)?,
             None,
         ),
-        Source::Managed {
-            spec,
-            challenge_port,
-            on_renewal,
-            at,
-        } => {
-            let entry = manager
-                .entry(spec)
-                .map_err(|error| SetupError::new(error.to_string()).at(&at))?;
-            let identity = Identity::from_entry(Arc::clone(&entry), &config.client)?;
-            let bind = setup.options.bind.clone();
-            (
-                identity,
-                Some(Managed {
-                    entry,
-                    manager: Arc::clone(&manager),
-                    challenge_port,
-                    bind,
-                    on_renewal,
-                }),
-            )
+        Source::Managed(wanted) => {
+            let known = setup.process.service(Claims::default);
+            let (mut entries, mut claims) = (Vec::new(), Vec::new());
+            for spec in wanted.specs {
+                claims.push(known.add(&spec, &wanted.at)?);
+                entries.push(manager.entry(spec));
+            }
+            let identity =
+                Identity::from_entries(entries.clone(), wanted.strict_names, &config.client)?;
+            let managed = Managed {
+                entries,
+                claims,
+                startup_waits: wanted.startup_waits,
+                manager: Arc::clone(&manager),
+                challenge_port: wanted.challenge_port,
+                bind: setup.options.bind.clone(),
+                on_renewal: wanted.on_renewal,
+            };
+            (identity, Some(managed))
         }
     };
     setup.options.tls = Some(Arc::new(identity));
@@ -95,7 +100,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     setup.push(Tls {
         managed,
         process,
-        watch: Mutex::new(None),
+        watch: Mutex::default(),
     });
     Ok(())
 }
@@ -122,30 +127,37 @@ impl Plugin for Tls {
         let challenges = managed.manager.challenges();
         let bootstrap = Bootstrap::new(Arc::clone(challenges), port, managed.bind.clone(), own);
         challenges.set_responder(Arc::new(bootstrap));
-        managed.entry.start();
-        if managed.on_renewal == OnRenewal::Reload {
-            let task = tokio::spawn(reload_on_renewal(
-                Arc::clone(&managed.entry),
-                Arc::clone(&self.process),
-            ));
-            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        for claim in &managed.claims {
+            claim.start();
+        }
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in &managed.entries {
+            entry.start();
+            if managed.on_renewal == OnRenewal::Reload {
+                let (entry, process) = (Arc::clone(entry), Arc::clone(&self.process));
+                watch.push(tokio::spawn(reload_on_renewal(entry, process)));
+            }
+            if managed.startup_waits {
+                let entry = Arc::clone(entry);
+                let gate = async move { entry.until_ready().await };
+                context.process.service(Gates::default).add(gate);
+            }
         }
         Ok(())
     }
 
     fn ready(&self) -> bool {
-        self.managed
-            .as_ref()
-            .is_none_or(|managed| managed.entry.current().is_some())
+        self.managed.as_ref().is_none_or(|managed| {
+            managed
+                .entries
+                .iter()
+                .all(|entry| entry.current().is_some())
+        })
     }
 
     async fn stop(&self, _: Stop) {
-        if let Some(task) = self
-            .watch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        let tasks = std::mem::take(&mut *self.watch.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
             task.abort();
         }
     }
