@@ -23,9 +23,13 @@ pub enum Transport {
     Tcp,
     /// DNS over TLS (RFC 7858).
     Tls,
+    /// DNS over HTTPS (RFC 8484), over HTTP/1.1 or HTTP/2.
+    Https,
+    /// CoreDNS's service over gRPC.
+    Grpc,
     /// DNS over QUIC (RFC 9250).
     Quic,
-    /// DNS over HTTPS (RFC 8484) on HTTP/3.
+    /// DNS over HTTP/3.
     Https3,
 }
 
@@ -34,8 +38,14 @@ impl Transport {
     pub const fn network(self) -> &'static str {
         match self {
             Self::Udp | Self::Quic | Self::Https3 => "udp",
-            Self::Tcp | Self::Tls => "tcp",
+            Self::Tcp | Self::Tls | Self::Https | Self::Grpc => "tcp",
         }
+    }
+
+    /// Whether a response is any number of messages there, as transfers need it (RFC 5936 section
+    /// 4.2, RFC 9103, RFC 9250 section 4.4): HTTP and gRPC have one for each request.
+    pub const fn carries_transfers(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Quic)
     }
 }
 

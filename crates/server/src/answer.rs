@@ -41,7 +41,8 @@ pub(crate) const fn carrier(transport: Transport) -> Carrier {
     match transport {
         Transport::Udp => Carrier::Datagram,
         Transport::Tcp => Carrier::Stream,
-        Transport::Tls | Transport::Quic | Transport::Https3 => Carrier::Encrypted,
+        // gRPC and HTTPS in the clear have a proxy in front that encrypts, or a reason.
+        _ => Carrier::Encrypted,
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`listen`] | which sockets a generation needs, and how they are opened |
 //! | [`worker`] | one thread a core, each with a runtime of its own |
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
+//! | [`doh`] | DNS over HTTPS without HTTP: requests become messages, messages responses |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
 //! | [`quic`] | QUIC connections: DNS over QUIC, and over HTTP/3 |
 //! | [`connections`] | who is connected, and who goes when there are too many |
@@ -21,6 +22,7 @@ mod answer;
 mod batch;
 mod build;
 mod connections;
+mod doh;
 mod generation;
 mod http;
 mod life;

@@ -39,8 +39,9 @@ impl From<Transport> for Protocol {
         match transport {
             Transport::Udp => Self::Udp,
             Transport::Tls => Self::Dot,
-            Transport::Tcp => Self::Tcp,
-            Transport::Https3 => Self::Doh,
+            // dnstap has no number for gRPC.
+            Transport::Tcp | Transport::Grpc => Self::Tcp,
+            Transport::Https | Transport::Https3 => Self::Doh,
             Transport::Quic => Self::Doq,
         }
     }
