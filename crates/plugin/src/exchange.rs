@@ -39,8 +39,8 @@ impl Transport {
     /// `udp` or `tcp`: what CoreDNS's logs and metrics call it.
     pub const fn network(self) -> &'static str {
         match self {
-            Self::Udp | Self::Quic => "udp",
-            Self::Tcp | Self::Tls | Self::Https | Self::Grpc | Self::Https3 => "tcp",
+            Self::Udp | Self::Quic | Self::Https3 => "udp",
+            Self::Tcp | Self::Tls | Self::Https | Self::Grpc => "tcp",
         }
     }
 
