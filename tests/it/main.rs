@@ -14,6 +14,7 @@
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
+//! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -47,6 +48,8 @@ mod server;
 mod sockets;
 mod transports;
 mod upstream;
+mod web;
+mod web_attacks;
 
 use libtest_mimic::Arguments;
 
@@ -64,5 +67,6 @@ fn main() {
     trials.extend(http::trials());
     trials.extend(transports::trials());
     trials.extend(sockets::trials());
+    trials.extend(web_attacks::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -93,6 +93,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]
     corten_forward::PLUGIN,
+    #[cfg(feature = "grpc")]
+    corten_grpc::PLUGIN,
     #[cfg(feature = "erratic")]
     corten_erratic::PLUGIN,
     #[cfg(feature = "whoami")]

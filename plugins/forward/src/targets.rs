@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use corten_plugin::corefile::Token;
 use corten_plugin::{Setup, SetupError};
-use corten_upstream::{Protocol, Server};
+use corten_upstream::{Protocol, Server, client_tls};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-
-use crate::client_tls;
 
 /// Octets of the largest file like resolv.conf.
 const FILE_OCTETS_MAX: u64 = 1 << 20;

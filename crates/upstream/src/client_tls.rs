@@ -7,8 +7,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 /// `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a client
-/// certificate, three both.
-pub(crate) fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<ClientConfig>, String> {
+/// certificate, three both. `alpn` is the protocol that is offered; none is offered for DNS over TLS.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<ClientConfig>, String> {
     let (identity, ca) = match files {
         [] => (None, None),
         [ca] => (None, Some(ca)),
