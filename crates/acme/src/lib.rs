@@ -9,7 +9,8 @@
 //! | [`http`] | requests to the CA: deadlines, roots, what a status line says |
 //! | [`challenges`] | answers to DNS-01 challenges (RFC 8555 section 8.4) that are pending |
 //! | [`internal`] | a local CA for `tls internal` |
-//! | [`store`], [`bundle`] | key and chain in one file, written atomically, verified before use |
+//! | [`store`], [`bundle`] | key and chain in one text, verified before use |
+//! | [`storage`] | where texts are kept, shared by several servers |
 //!
 //! The answers to challenges are handed to whoever serves DNS through [`Challenges`]; nothing here
 //! opens a server socket.
@@ -21,10 +22,14 @@ mod machine;
 mod manager;
 mod order;
 mod spec;
+mod storage;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use bundle::{Bundle, BundleError, Validity};
 pub use challenges::{Answer, Challenges, Pending, Responder};
 pub use manager::{Entry, Manager, Status};
 pub use order::Limits;
 pub use spec::{Issuer, LETS_ENCRYPT, Spec, SpecError};
+pub use storage::Location;

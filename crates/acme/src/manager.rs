@@ -14,13 +14,20 @@ use crate::challenges::Challenges;
 use crate::machine::{Backoff, Decision, decide, due};
 use crate::order::{Limits, ObtainError, Order};
 use crate::spec::{Issuer, Spec, SpecError};
-use crate::store::Store;
+use crate::storage::Lease;
+use crate::store::{Store, Stored};
 use crate::{internal, machine};
 
 /// File of the failed attempts.
 const RETRY: &str = "retry.json";
 /// How often an expired certificate that is still served is complained about.
 const EXPIRED_REMINDER: Duration = Duration::from_secs(3600);
+/// How often the storage is looked at for what another server has obtained.
+const WATCH: Duration = Duration::from_secs(60);
+/// The same while another server is at work, or the storage cannot be used.
+const WATCH_CLOSELY: Duration = Duration::from_secs(5);
+/// The same while there is no certificate at all.
+const WATCH_EAGERLY: Duration = Duration::from_secs(1);
 
 /// Every certificate of the process.
 #[derive(Default)]
@@ -51,6 +58,10 @@ struct State {
     backoff: Backoff,
     last_error: Option<String>,
     reminded: Option<SystemTime>,
+    /// Name of the stored bundle that is live; nothing for one that could not be stored.
+    stored: Option<String>,
+    /// What was said last about waiting for others or for the storage.
+    waiting: Option<String>,
 }
 
 /// What an operator wants to know about a certificate.
@@ -132,9 +143,11 @@ impl Entry {
             limits,
             challenges,
         };
-        entry.state().backoff = entry.store.load_json(RETRY).unwrap_or_default();
-        if let Some(bundle) = entry.store.load() {
-            entry.swap(&bundle);
+        // What takes a network is looked at when the entry is started.
+        let (stored, backoff) = Store::load_now(&entry.spec, RETRY);
+        entry.state().backoff = backoff.unwrap_or_default();
+        if let Some(stored) = stored {
+            entry.swap(&stored.bundle, stored.name);
         }
         entry
     }
@@ -191,15 +204,17 @@ impl Entry {
     }
 
     /// Puts a certificate live. Connections that are open keep theirs.
-    fn swap(&self, bundle: &Bundle) {
+    fn swap(&self, bundle: &Bundle, stored: Option<String>) {
         let validity = bundle.validity();
         {
             let mut state = self.state();
             state.validity = Some(validity);
-            state.due = Some(due(validity, rand::random()));
+            state.due = Some(due(validity, bundle.chance()));
             state.issuer = bundle.issuer().to_owned();
             state.last_error = None;
             state.reminded = None;
+            state.stored = stored;
+            state.waiting = None;
         }
         self.live.store(Some(Arc::clone(bundle.certified())));
         self.serial.send_modify(|serial| *serial += 1);
@@ -229,8 +244,64 @@ impl Entry {
         self.spec.names.join(" ")
     }
 
-    /// One attempt. The certificate that is live stays until a better one has been verified.
-    async fn obtain(&self) {
+    /// Takes up what another server has stored: a certificate, or failed attempts.
+    async fn follow(&self) {
+        if let Some(backoff) = self.store.load_json(RETRY).await {
+            self.state().backoff = backoff;
+        }
+        let newest = self.store.bundles().await.pop();
+        let known = self.state().stored.clone();
+        if self.live.load().is_some() && (newest.is_none() || newest <= known) {
+            return;
+        }
+        let Some(Stored { bundle, name }) = self.store.load().await else {
+            return;
+        };
+        let better = {
+            let state = self.state();
+            let later = state
+                .validity
+                .is_none_or(|validity| validity.until < bundle.validity().until);
+            name > state.stored && (later || state.stored.is_some()) || state.validity.is_none()
+        };
+        if better {
+            self.swap(&bundle, name);
+            tracing::info!(target: "plugin/tls", "The certificate for {} has been renewed by another server and is live", self.names());
+        }
+    }
+
+    /// One attempt, by one server at a time. The certificate that is live stays until a better one
+    /// has been verified. Returns how long to wait before the next look.
+    async fn obtain(&self) -> Duration {
+        let lease = match self.store.lease(&self.spec.issuer).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => {
+                let what = "another server is at work".to_owned();
+                if self.state().waiting.replace(what.clone()).as_ref() != Some(&what) {
+                    tracing::info!(target: "plugin/tls", "Certificate for {}: {what}; its result will be taken up", self.names());
+                }
+                return self.watch_closely();
+            }
+            Err(error) => {
+                let what = format!("the certificate folder cannot be used: {error}");
+                let pause = self.watch_closely();
+                if self.state().waiting.replace(what.clone()).as_ref() != Some(&what) {
+                    self.complain("no certificate", &what, pause);
+                }
+                self.state().last_error = Some(what);
+                return pause;
+            }
+        };
+        // Another server may have been faster, or have failed.
+        self.follow().await;
+        if self.decide(SystemTime::now()) == Decision::Obtain {
+            self.obtain_alone(&*lease).await;
+        }
+        lease.release().await;
+        Duration::ZERO
+    }
+
+    async fn obtain_alone(&self, lease: &dyn Lease) {
         match self.live.load().is_none() {
             true => {
                 tracing::info!(target: "plugin/tls", "Obtaining TLS Certificate, may take a moment")
@@ -239,11 +310,14 @@ impl Entry {
                 tracing::info!(target: "plugin/tls", "Renewing the certificate for {}", self.names())
             }
         }
-        match self.try_obtain().await {
+        match self.try_obtain(lease).await {
             Ok(bundle) => {
+                let stored = self.keep(&bundle, lease).await;
                 self.state().backoff = Backoff::default();
-                let _ = self.store.save_json(RETRY, &Backoff::default());
-                self.swap(&bundle);
+                if stored.is_some() {
+                    let _ = self.store.save_json(RETRY, &Backoff::default()).await;
+                }
+                self.swap(&bundle, stored);
                 let left = bundle
                     .validity()
                     .until
@@ -252,18 +326,31 @@ impl Entry {
                     .as_secs();
                 tracing::info!(target: "plugin/tls", "The certificate for {} is live; it expires in {left} s", self.names());
             }
-            Err(error) => self.failed(&error),
+            Err(error) => self.failed(&error, lease).await,
         }
     }
 
-    async fn try_obtain(&self) -> Result<Bundle, ObtainError> {
+    /// How long to wait while others are at work: short enough for certificates that live for
+    /// minutes.
+    fn watch_closely(&self) -> Duration {
+        let Some(validity) = self.state().validity else {
+            return WATCH_EAGERLY;
+        };
+        let left = validity.until.duration_since(SystemTime::now());
+        (left.unwrap_or_default() / 20).clamp(Duration::from_millis(250), WATCH_CLOSELY)
+    }
+
+    async fn try_obtain(&self, lease: &dyn Lease) -> Result<Bundle, ObtainError> {
         // No certificate is asked for that could not be kept.
-        self.store.probe().map_err(|error| {
+        self.store.probe().await.map_err(|error| {
             ObtainError::local(format!("the certificate folder cannot be used: {error}"))
         })?;
         let pem = match &self.spec.issuer {
-            Issuer::Internal => internal::issue(self.store.issuer_folder(), &self.spec.names)
-                .map_err(ObtainError::local)?,
+            Issuer::Internal => {
+                let (storage, folder) = (self.store.storage(), self.store.issuer_folder());
+                let made = internal::issue(&**storage, folder, &self.spec.names).await;
+                made.map_err(ObtainError::local)?
+            }
             Issuer::Acme {
                 directory,
                 roots,
@@ -275,6 +362,7 @@ impl Entry {
                     email: email.as_deref(),
                     roots: roots.as_ref(),
                     store: &self.store,
+                    lease,
                     challenges: &self.challenges,
                     limits: self.limits,
                 };
@@ -291,14 +379,26 @@ impl Entry {
                 "what the CA sent is expired already; is the clock right?",
             ));
         }
-        // It has cost some of the CA's quota: what cannot be kept is still served.
-        if let Err(error) = self.store.save(&bundle) {
-            tracing::error!(target: "plugin/tls", "The certificate for {} could not be stored and is lost when the server ends: {error}", self.names());
-        }
         Ok(bundle)
     }
 
-    fn failed(&self, error: &ObtainError) {
+    /// Stores a new certificate and returns its name. It has cost some of the CA's quota: what cannot
+    /// be kept is still served.
+    async fn keep(&self, bundle: &Bundle, lease: &dyn Lease) -> Option<String> {
+        let kept = match lease.check().await {
+            Ok(()) => self.store.save(bundle).await,
+            Err(error) => Err(error),
+        };
+        match kept {
+            Ok(name) => Some(name),
+            Err(error) => {
+                tracing::error!(target: "plugin/tls", "The certificate for {} could not be stored and is lost when the server ends: {error}", self.names());
+                None
+            }
+        }
+    }
+
+    async fn failed(&self, error: &ObtainError, lease: &dyn Lease) {
         let now = SystemTime::now();
         let backoff = {
             let mut state = self.state();
@@ -311,19 +411,29 @@ impl Entry {
             state.last_error = Some(error.what.clone());
             state.backoff
         };
-        let _ = self.store.save_json(RETRY, &backoff);
+        // For the other servers, too; unless one of them has taken over.
+        if lease.check().await.is_ok() {
+            let _ = self.store.save_json(RETRY, &backoff).await;
+        }
         let next = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
-        let pause = next.duration_since(now).unwrap_or_default().as_secs();
+        let kind = match error.failure {
+            machine::Failure::Refused => "the CA refused",
+            machine::Failure::Unreachable => "no certificate",
+        };
+        self.complain(
+            kind,
+            &error.what,
+            next.duration_since(now).unwrap_or_default(),
+        );
+    }
+
+    fn complain(&self, kind: &str, what: &str, pause: Duration) {
         let meanwhile = if self.live.load().is_some() {
             "the old certificate goes on"
         } else {
             "handshakes are refused"
         };
-        let kind = match error.failure {
-            machine::Failure::Refused => "the CA refused",
-            machine::Failure::Unreachable => "no certificate",
-        };
-        tracing::error!(target: "plugin/tls", "Certificate for {}: {kind}: {}; {meanwhile}, next attempt in {pause} s", self.names(), error.what);
+        tracing::error!(target: "plugin/tls", "Certificate for {}: {kind}: {what}; {meanwhile}, next attempt in {} s", self.names(), pause.as_secs());
     }
 }
 
@@ -333,13 +443,13 @@ async fn keep(entry: Weak<Entry>) {
         let Some(strong) = entry.upgrade() else {
             return;
         };
-        match strong.decide(SystemTime::now()) {
+        strong.follow().await;
+        let pause = match strong.decide(SystemTime::now()) {
             Decision::Obtain => strong.obtain().await,
-            Decision::Wait(time) => {
-                drop(strong);
-                tokio::time::sleep(time).await;
-            }
-        }
+            Decision::Wait(time) => time.min(WATCH),
+        };
+        drop(strong);
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -13,7 +13,8 @@ use crate::challenges::{Challenges, Pending};
 use crate::http::{Transport, Unavailable};
 use crate::machine::Failure;
 use crate::spec::Spec;
-use crate::store::{self, Store};
+use crate::storage::Lease;
+use crate::store::Store;
 
 /// Orders tried at once when the CA rejects a nonce: that is nobody's fault, and costs no quota.
 const NONCE_ATTEMPTS_MAX: usize = 8;
@@ -62,6 +63,8 @@ pub(crate) struct Order<'a> {
     pub(crate) email: Option<&'a str>,
     pub(crate) roots: Option<&'a PathBuf>,
     pub(crate) store: &'a Store,
+    /// Checked before each step that costs some of the CA's quota.
+    pub(crate) lease: &'a dyn Lease,
     pub(crate) challenges: &'a Arc<Challenges>,
     pub(crate) limits: Limits,
 }
@@ -106,10 +109,11 @@ impl Order<'_> {
             .cloned()
             .map(Identifier::Dns)
             .collect();
+        self.check_lease().await?;
         let mut order = match account.new_order(&NewOrder::new(&names)).await {
             Err(error) if is_problem(&error, "accountDoesNotExist") => {
                 // Such as a CA that lost its accounts, or a test's: once more with a new one.
-                self.set_account_aside();
+                self.store.set_account_aside(self.email).await;
                 self.account(transport)
                     .await?
                     .new_order(&NewOrder::new(&names))
@@ -148,6 +152,7 @@ impl Order<'_> {
             return Err(self.refusal(&mut order).await);
         }
         drop(served);
+        self.check_lease().await?;
         let key = KeyPair::generate().map_err(|error| Error::Other(Box::new(error)))?;
         let request = csr(&self.spec.names, &key).map_err(|error| Error::Other(Box::new(error)))?;
         order.finalize_csr(&request).await?;
@@ -173,16 +178,22 @@ impl Order<'_> {
         })))
     }
 
+    /// Fails if another server may be at work by now.
+    async fn check_lease(&self) -> Result<(), Error> {
+        let check = self.lease.check().await;
+        check.map_err(|error| Error::Other(Box::new(error)))
+    }
+
     /// The account that is kept, or a new one.
     async fn account(&self, transport: &Transport) -> Result<Account, Error> {
-        let path = self.store.account_path(self.email);
         let builder = || Account::builder_with_http(Box::new(transport.clone()));
-        if let Ok(text) = store::read(&path) {
-            match serde_json::from_str::<AccountCredentials>(&text) {
+        let other = |error: std::io::Error| Error::Other(Box::new(error));
+        if let Some(text) = self.store.load_account(self.email).await.map_err(other)? {
+            match serde_json::from_slice::<AccountCredentials>(&text) {
                 Ok(credentials) => return builder().from_credentials(credentials).await,
                 Err(error) => {
-                    tracing::error!(target: "plugin/tls", "{}: {error}; the file is put aside, a new account is made", path.display());
-                    self.set_account_aside();
+                    tracing::error!(target: "plugin/tls", "{}: {error}; it is put aside, a new account is made", self.store.account_place(self.email));
+                    self.store.set_account_aside(self.email).await;
                 }
             }
         }
@@ -200,15 +211,12 @@ impl Order<'_> {
         let (account, credentials) = builder()
             .create(&new, self.directory.to_owned(), None)
             .await?;
-        let kept = store::make_folder(self.store.issuer_folder())
-            .and_then(|()| store::write(&path, &serde_json::to_vec(&credentials)?));
-        kept.map_err(|error| Error::Other(Box::new(error)))?;
+        let text = serde_json::to_vec(&credentials)?;
+        self.store
+            .save_account(self.email, &text)
+            .await
+            .map_err(other)?;
         Ok(account)
-    }
-
-    fn set_account_aside(&self) {
-        let path = self.store.account_path(self.email);
-        let _ = std::fs::rename(&path, path.with_extension("json.old"));
     }
 
     fn explain(&self, error: &Error, retry_after: Option<Duration>) -> ObtainError {

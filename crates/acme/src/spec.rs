@@ -2,6 +2,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::storage::Location;
+
 /// Directory of Let's Encrypt's production CA, the default.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Names of one certificate (Let's Encrypt's limit).
@@ -31,8 +33,8 @@ pub struct Spec {
     pub names: Vec<String>,
     /// Who signs.
     pub issuer: Issuer,
-    /// The certificate folder.
-    pub folder: PathBuf,
+    /// Where it is kept, with its account and what servers tell one another.
+    pub storage: Location,
     /// The longest time between two looks at the clock.
     pub check_interval: Duration,
 }
@@ -65,7 +67,7 @@ impl Spec {
     pub fn new(
         names: &[&str],
         issuer: Issuer,
-        folder: PathBuf,
+        storage: impl Into<Location>,
         check_interval: Duration,
     ) -> Result<Self, SpecError> {
         let mut names = names
@@ -94,7 +96,7 @@ impl Spec {
         Ok(Self {
             names,
             issuer,
-            folder,
+            storage: storage.into(),
             check_interval,
         })
     }
@@ -160,7 +162,12 @@ mod tests {
             roots: None,
             email: None,
         };
-        Spec::new(names, issuer, "certs".into(), Duration::from_secs(900))
+        Spec::new(
+            names,
+            issuer,
+            PathBuf::from("certs"),
+            Duration::from_secs(900),
+        )
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_cancel::PLUGIN,
     #[cfg(feature = "quic")]
     corten_quic::PLUGIN,
+    #[cfg(feature = "grpc_server")]
+    corten_grpc_server::PLUGIN,
+    #[cfg(feature = "https")]
+    corten_https::PLUGIN,
     #[cfg(feature = "https3")]
     corten_https3::PLUGIN,
     #[cfg(feature = "proxyproto")]

@@ -16,9 +16,11 @@ mod listener;
 mod lookup;
 mod metadata;
 mod observe;
+mod parts;
 mod plugin;
 mod process;
 mod roster;
+mod seal;
 mod search;
 mod setup;
 mod site;
@@ -39,15 +41,17 @@ pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
 pub use http;
 pub use listener::{
-    HeaderPolicy, Https3Options, ListenerOptions, Overload, ProxyProtocol, QuicOptions,
-    SessionTracking, StreamOptions,
+    ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, Https3Options, HttpsOptions,
+    ListenerOptions, Overload, ProxyProtocol, QuicOptions, SessionTracking, StreamOptions,
 };
 pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
-pub use plugin::{Flow, Interest, Phase, Plugin, Stop};
+pub use parts::{Gone, PartSink};
+pub use plugin::{Flow, Interest, Phase, Plugin, Stop, Updates};
 pub use process::{Build, Process, Reload, ReloadError, Running};
 pub use roster::{Refusals, Roster};
+pub use seal::{Seal, Signer};
 pub use search::SearchPath;
 pub use setup::{Block, Context, Parts, Peers, ServerOptions, Setup, SetupError};
 pub use site::{BySite, Site};

@@ -15,6 +15,10 @@ pub struct ListenerOptions {
     pub sockets: Option<usize>,
     /// PROXY protocol headers are expected; blocks that share a listener must agree.
     pub proxy: Option<Arc<ProxyProtocol>>,
+    /// DNS over HTTPS; of several blocks the last that sets a value counts.
+    pub https: HttpsOptions,
+    /// CoreDNS's service over gRPC; likewise.
+    pub grpc: GrpcOptions,
     /// Load is shed on the UDP sockets when there is too much of it.
     pub overload: Option<Arc<dyn Overload>>,
     /// Bounds of DoQ connections; of several blocks the last that sets one counts.
@@ -52,6 +56,51 @@ pub struct StreamOptions {
     pub idle: Option<Duration>,
     /// Queries of one connection; [`u64::MAX`] for any number.
     pub queries_max: Option<u64>,
+}
+
+/// Bounds of DNS over HTTPS, and who is behind its proxies; nothing for the server's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpsOptions {
+    /// Connections of the listener; [`usize::MAX`] for any number.
+    pub connections_max: Option<usize>,
+    /// Proxies that tell whom they speak for.
+    pub proxies: Option<Arc<HttpProxies>>,
+}
+
+/// Bounds of gRPC; nothing for the server's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrpcOptions {
+    /// Calls that a client may have open on one connection.
+    pub streams_max: Option<u32>,
+    /// Connections of the listener; [`usize::MAX`] for any number.
+    pub connections_max: Option<usize>,
+}
+
+/// HTTP proxies that are believed when they tell the client's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProxies {
+    /// Their networks: an address, and how many leading bits count.
+    pub trusted: Vec<(IpAddr, u8)>,
+    /// Where they tell it. Only one field is read: a proxy that sets one of them leaves the other as
+    /// its client sent it.
+    pub header: ForwardedHeader,
+}
+
+/// The header field in which HTTP proxies tell the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
+
+impl HttpProxies {
+    /// Whether this peer is one of them.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|net| contains(*net, peer))
+    }
 }
 
 /// What is done with the PROXY header of a peer.

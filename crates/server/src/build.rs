@@ -284,25 +284,23 @@ impl Tables {
         chain: Option<&Arc<Chain>>,
         generation: &mut Generation,
     ) -> Result<Vec<Site>, BuildError> {
-        match key.transport {
-            Transport::Dns => (),
-            _ if draft.options.tls.is_some() && encrypts(key.transport) => (),
-            _ if encrypts(key.transport) => {
-                let text = format!(
-                    "'{}' serves TLS, but its block has no 'tls' directive; \
-                    a TLS or QUIC port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'",
-                    key.token.text
-                );
-                return Err(at(key, &text));
-            }
-            other => {
-                return Err(at(
-                    key,
-                    &format!(
-                        "transport '{}://' is not served by this version",
-                        other.scheme()
-                    ),
-                ));
+        if must_encrypt(key.transport) && draft.options.tls.is_none() {
+            let text = format!(
+                "'{}' serves TLS, but its block has no 'tls' directive; \
+                a TLS or QUIC port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'",
+                key.token.text
+            );
+            return Err(at(key, &text));
+        }
+        if matches!(key.transport, Transport::Https | Transport::Grpc)
+            && draft.options.tls.is_none()
+        {
+            let warning = format!(
+                "'{}' is served in the clear: its block has no 'tls' directive",
+                key.token.text
+            );
+            if !generation.warnings.contains(&warning) {
+                generation.warnings.push(warning);
             }
         }
         let place = draft.block.zones.iter().position(|other| other == zone);
@@ -373,7 +371,7 @@ impl Tables {
                 .options
                 .tls
                 .as_ref()
-                .filter(|_| encrypts(key.transport))
+                .filter(|_| key.transport != Transport::Dns)
                 && !table.tls.iter().any(|other| Arc::ptr_eq(other, tls))
             {
                 table.tls.push(Arc::clone(tls));
@@ -425,7 +423,7 @@ impl Tables {
 }
 
 /// Whether a transport always needs certificates.
-const fn encrypts(transport: Transport) -> bool {
+const fn must_encrypt(transport: Transport) -> bool {
     matches!(
         transport,
         Transport::Tls | Transport::Quic | Transport::Https3

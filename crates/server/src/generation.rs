@@ -8,10 +8,11 @@ use corten_plugin::{
     Chain, Context, Exchange, MetadataCollector, Peers, Plugin, Refusals, Roster, Running, Site,
     TlsIdentity, View,
 };
-use corten_wire::{Class, Name, RecordType};
+use corten_wire::{Class, Name, RecordType, Updates};
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::doh::status::{Metric, Tally};
 use crate::http::Hosts;
 use crate::limits;
 use crate::panics::Policy;
@@ -66,6 +67,8 @@ pub(crate) struct Table {
     pub(crate) elsewhere: Option<Arc<Chain>>,
     /// Classes other than IN reach plugins.
     pub(crate) any_class: bool,
+    /// Whether some block serves dynamic updates.
+    pub(crate) updates: Updates,
     pub(crate) panics: Policy,
     pub(crate) tls: Vec<Arc<dyn TlsIdentity>>,
     /// Who is told of queries that no chain answers.
@@ -73,6 +76,8 @@ pub(crate) struct Table {
     pub(crate) tuning: Tuning,
     /// How many DoQ queries may wait for the network.
     waiting: OnceLock<Semaphore>,
+    /// Counts responses of HTTP.
+    pub(crate) statuses: Tally,
 }
 
 /// What a zone of a listener is served by.
@@ -100,22 +105,36 @@ impl Served {
 
 impl Table {
     pub(crate) fn new(name: String) -> Self {
+        let site = Site::new(&name, "");
+        let metric = match name.starts_with("https3://") {
+            true => Metric::Https3,
+            false => Metric::Https,
+        };
         Self {
-            site: Site::new(&name, ""),
+            site,
             name,
             zones: HashMap::default(),
             labels_max: 0,
             elsewhere: None,
             any_class: false,
+            updates: Updates::NotServed,
             panics: Policy::default(),
             tls: Vec::new(),
             refusals: None,
             tuning: Tuning::default(),
             waiting: OnceLock::new(),
+            statuses: Tally::new(site, metric),
         }
     }
 
     pub(crate) fn add(&mut self, zone: &Name, served: Served) {
+        if served
+            .chain
+            .as_ref()
+            .is_some_and(|chain| chain.serves_updates())
+        {
+            self.updates = Updates::Served;
+        }
         self.labels_max = self.labels_max.max(zone.label_count());
         self.zones
             .entry(zone.wire().into())

@@ -12,6 +12,7 @@
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
 //! | [`quic`] | QUIC connections: DNS over QUIC, and over HTTP/3 |
 //! | [`connections`] | who is connected, and who goes when there are too many |
+//! | [`web`] | connections of HTTP: DoH and gRPC |
 //! | [`proxied`] | PROXY headers in front of datagrams and connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
@@ -30,12 +31,14 @@ mod limits;
 mod listen;
 mod lookup;
 mod panics;
+mod parts;
 mod pool;
 mod proxied;
 mod quic;
 mod stream;
 mod tuning;
 mod udp;
+mod web;
 mod worker;
 
 pub use life::{BUILT_IN, Server, Settings, Source, StartError};

@@ -25,6 +25,8 @@ pub(crate) const CLIENT_CONNECTIONS_MAX: usize = CONNECTIONS_MAX / 4;
 pub(crate) const CONNECTIONS_CLOSED_AT_ONCE: usize = 16;
 /// Queries of one connection that wait at the same time; reading stops until some are answered.
 pub(crate) const PIPELINE_MAX: usize = 128;
+/// Messages of one answer that wait to be written, when it has several.
+pub(crate) const PARTS_MAX: usize = 2;
 /// Queries of one connection that are answered in one go at most, and how many of them make a turn
 /// after which everybody else is served.
 pub(crate) const TURN_QUERIES_MAX: u64 = 128;
@@ -52,6 +54,16 @@ pub(crate) const LINGER_OCTETS: usize = 1 << 20;
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// Waiting connections that the kernel keeps for a listener.
 pub(crate) const BACKLOG: i32 = 1024;
+/// Open connections of a DoH or gRPC listener, unless its blocks say otherwise (CoreDNS's value).
+pub(crate) const WEB_CONNECTIONS_MAX: usize = 200;
+/// Requests of one connection that a DoH client may have open.
+pub(crate) const WEB_STREAMS_MAX: u32 = 128;
+/// The same for gRPC, unless the blocks say otherwise (CoreDNS's value).
+pub(crate) const GRPC_STREAMS_MAX: u32 = 256;
+/// Octets of a request's body: a DNS message, and what gRPC has around it.
+pub(crate) const WEB_BODY_OCTETS_MAX: u32 = 65_535 + 16;
+/// Octets of input that a connection of HTTP holds: the longest frame of HTTP/2.
+pub(crate) const WEB_INPUT_OCTETS: usize = 9 + 16 * 1024;
 /// Open connections to HTTP endpoints; beyond it new ones are closed.
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 256;
 /// Waiting connections that the kernel keeps for an HTTP endpoint.

@@ -1,4 +1,4 @@
-//! TCP and TLS connections (RFC 7766, RFC 7858).
+//! TCP and TLS connections (RFC 7766, RFC 7858); those of HTTP go on in [`crate::web`].
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -18,10 +18,12 @@ use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::connections::{self, Member};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits;
+use crate::parts::{Piece, Room, Sender};
 use crate::pool;
 use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
 use crate::udp::Place;
+use crate::web;
 use crate::worker::Current;
 
 /// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
@@ -56,7 +58,12 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
 
 /// Starts the task of a new connection; one too many is closed.
 fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
-    let Some(member) = Member::join(client.ip(), listener, usize::MAX) else {
+    let most = match web::protocols(listener.transport) {
+        Some(_) => (current.borrow().tables.get(&listener))
+            .map_or(0, |table| web::connections_max(listener.transport, table)),
+        None => usize::MAX,
+    };
+    let Some(member) = Member::join(client.ip(), listener, most) else {
         return;
     };
     let current = current.clone();
@@ -94,7 +101,11 @@ async fn greet(
         local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         listener,
     };
-    if listener.transport != Scheme::Tls {
+    let web = web::protocols(listener.transport);
+    if web.is_some() && table.tls.is_empty() {
+        return web::serve(stream, who, beginning.rest, member, current).await;
+    }
+    if listener.transport == Scheme::Dns {
         return Connection::new(stream, who, Transport::Tcp, beginning.rest, member)
             .run(current)
             .await;
@@ -110,10 +121,10 @@ async fn greet(
 
 /// Both ends of a connection, and where it came in.
 #[derive(Clone, Copy)]
-struct Who {
-    client: SocketAddr,
-    local: SocketAddr,
-    listener: Listener,
+pub(crate) struct Who {
+    pub(crate) client: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) listener: Listener,
 }
 
 async fn shake_hands(
@@ -134,7 +145,12 @@ async fn shake_hands(
         // Afterwards the handshake fails with an alert; never is anything served in the clear.
         let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
     }
-    let stream = timeout(limit, start.into_stream(identity.config(DOT))).await??;
+    let web = web::protocols(who.listener.transport);
+    let config = identity.config(web.unwrap_or(DOT));
+    let stream = timeout(limit, start.into_stream(config)).await??;
+    if web.is_some() {
+        return web::serve(stream, who, Vec::new(), member, current).await;
+    }
     Connection::new(stream, who, Transport::Tls, Vec::new(), member)
         .run(current)
         .await
@@ -151,6 +167,8 @@ struct Connection<S> {
     /// Where in `input` the first message begins that is not answered yet.
     begun: usize,
     output: Vec<u8>,
+    /// Places of parts that stand in the output.
+    parts: Vec<Room>,
     waiting: usize,
     /// When the last whole query came or a reply was ready, or the connection came.
     heard: Instant,
@@ -171,6 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input,
             begun: 0,
             output: Vec::new(),
+            parts: Vec::new(),
             waiting: 0,
             heard: Instant::now(),
             queries: 0,
@@ -184,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
     async fn run(mut self, mut current: Current) -> io::Result<()> {
-        let (sender, mut replies) = mpsc::channel::<Vec<u8>>(limits::PIPELINE_MAX);
+        let (sender, mut replies) = mpsc::channel(limits::PIPELINE_MAX);
         let mut generation = Arc::clone(&current.borrow_and_update());
         let silence = sleep(Duration::ZERO);
         tokio::pin!(silence);
@@ -226,7 +245,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 biased;
                 reply = replies.recv(), if self.waiting > 0 => {
                     self.collect(reply);
-                    while let Ok(reply) = replies.try_recv() {
+                    while self.output.len() < limits::WRITE_OCTETS
+                        && let Ok(reply) = replies.try_recv()
+                    {
                         self.collect(Some(reply));
                     }
                 }
@@ -267,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         table: &Arc<Table>,
         generation: &Arc<Generation>,
-        sender: &mpsc::Sender<Vec<u8>>,
+        sender: &mpsc::Sender<Piece>,
     ) -> bool {
         let (mut received, before) = (None, self.queries);
         while self.waiting < limits::PIPELINE_MAX && self.queries < self.limits.queries_max {
@@ -321,14 +342,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     tokio::spawn(async move {
                         let (_place, _generation) = (place, generation);
                         let mut out = Vec::new();
+                        ex.set_parts(Sender::new(sender.clone()));
                         if go_on(&mut ex, &table, &chain, at, phase).await {
                             out.extend_from_slice(&[0, 0]);
-                            finish(&ex, &mut out);
+                            finish(&mut ex, &mut out);
                             prefix(&mut out, 0);
                         }
                         // The channel has room for every waiter; it is closed when the client has
                         // gone.
-                        let _ = sender.send(out).await;
+                        let _ = sender.send(Piece::Last(out)).await;
                         if ex.has_afterwards() {
                             finish_afterwards(&mut ex, &table, &chain).await;
                         }
@@ -349,11 +371,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.heard + allowed
     }
 
-    /// Takes the reply of an exchange that waited; an empty one is none.
-    fn collect(&mut self, reply: Option<Vec<u8>>) {
+    /// Takes what an exchange that waited has to say; an empty reply is none.
+    fn collect(&mut self, piece: Option<Piece>) {
         self.heard = Instant::now();
-        self.waiting = self.waiting.saturating_sub(1);
-        self.output.extend_from_slice(&reply.unwrap_or_default());
+        match piece {
+            Some(Piece::Part(part)) => part.write(&mut self.output, &mut self.parts),
+            Some(Piece::Last(reply)) => {
+                self.waiting = self.waiting.saturating_sub(1);
+                self.output.extend_from_slice(&reply);
+            }
+            None => self.waiting = self.waiting.saturating_sub(1),
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -364,6 +392,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             })
             .await??;
             self.output.clear();
+            self.parts.clear();
         }
         for (mut ex, table, chain) in self.behind.drain(..) {
             let Some(place) = Place::take() else { continue };

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_plugin::{Https3Options, ListenerOptions, Overload, ProxyProtocol, QuicOptions};
+use corten_plugin::{
+    GrpcOptions, Https3Options, HttpsOptions, ListenerOptions, Overload, ProxyProtocol, QuicOptions,
+};
 
 use crate::limits;
 
@@ -17,6 +19,8 @@ pub(crate) struct Tuning {
     pub(crate) overload: Option<Arc<dyn Overload>>,
     pub(crate) quic: QuicOptions,
     pub(crate) https3: Https3Options,
+    pub(crate) https: HttpsOptions,
+    pub(crate) grpc: GrpcOptions,
 }
 
 /// Bounds of one connection.
@@ -65,6 +69,14 @@ impl Tuning {
         let (https3, wanted) = (&mut self.https3, &options.https3);
         https3.streams_max = wanted.streams_max.or(https3.streams_max);
         https3.connections_max = wanted.connections_max.or(https3.connections_max);
+        let (https, wanted) = (&mut self.https, &options.https);
+        https.connections_max = wanted.connections_max.or(https.connections_max);
+        if wanted.proxies.is_some() {
+            https.proxies.clone_from(&wanted.proxies);
+        }
+        let (grpc, wanted) = (&mut self.grpc, &options.grpc);
+        grpc.connections_max = wanted.connections_max.or(grpc.connections_max);
+        grpc.streams_max = wanted.streams_max.or(grpc.streams_max);
         if options.overload.is_some() {
             self.overload.clone_from(&options.overload);
         }

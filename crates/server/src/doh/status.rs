@@ -44,22 +44,6 @@ impl Status {
         Self::NotImplemented,
     ];
 
-    /// The number.
-    pub(crate) const fn code(self) -> u16 {
-        match self {
-            Self::Ok => 200,
-            Self::BadRequest => 400,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::Timeout => 408,
-            Self::TooLarge => 413,
-            Self::UnsupportedMediaType => 415,
-            Self::HeadersTooLarge => 431,
-            Self::NoResponse => 500,
-            Self::NotImplemented => 501,
-        }
-    }
-
     /// The number as it is written.
     pub(crate) const fn digits(self) -> &'static str {
         match self {
@@ -122,7 +106,6 @@ pub(crate) enum Metric {
     /// HTTP/1.1 and HTTP/2.
     Https,
     /// HTTP/3.
-    #[allow(dead_code, reason = "HTTP/3 counts with it")]
     Https3,
 }
 

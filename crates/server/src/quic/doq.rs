@@ -128,7 +128,12 @@ impl Doq {
         if !may_be_query(message) {
             return self.violated();
         }
-        let gate = read(&mut self.ex, message, self.link.journey(received));
+        let gate = read(
+            &mut self.ex,
+            &self.table,
+            message,
+            self.link.journey(received),
+        );
         if self.ex.query.edns_option(TCP_KEEPALIVE).is_some() {
             return self.violated();
         }
@@ -250,7 +255,7 @@ impl Stream {
             if !may_be_query(message) {
                 return violated(&self.link, &self.counters);
             }
-            let mut gate = read(&mut ex, message, self.link.journey(received));
+            let mut gate = read(&mut ex, &self.table, message, self.link.journey(received));
             if ex.query.edns_option(TCP_KEEPALIVE).is_some() {
                 return violated(&self.link, &self.counters);
             }
@@ -261,7 +266,7 @@ impl Stream {
                     () = self.link.until_shaken() => (),
                     _ = self.link.connection.closed() => return,
                 }
-                gate = read(&mut ex, message, self.link.journey(received));
+                gate = read(&mut ex, &self.table, message, self.link.journey(received));
             }
             match respond(&mut ex, &self.table, gate, &mut output) {
                 Outcome::Reply(then) => answered = Some(then.map(Arc::clone)),
@@ -282,7 +287,7 @@ impl Stream {
             };
             output.truncate(2);
             match go_on(&mut ex, &self.table, &chain, at, phase).await {
-                true => finish(&ex, &mut output),
+                true => finish(&mut ex, &mut output),
                 false => {
                     let _ = self.send.reset(UNSPECIFIED_ERROR);
                 }

@@ -1,0 +1,19 @@
+//! HTTP/1.1 (RFC 9112) and HTTP/2 (RFC 9113) of a server for small requests and small responses,
+//! without sockets.
+//!
+//! Octets in, requests out; responses in, octets out. Time is an argument. What a client may cost is
+//! bounded: streams, header fields, bodies, responses that it does not take, and frames that lead
+//! nowhere.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`http1`] | one connection of HTTP/1.1, one request at a time |
+//! | [`http2`] | one connection of HTTP/2 |
+//! | [`request`] | what is kept of a request |
+//!
+//! Not here: what a request means. Why it is our own: `docs/decisions/0003-http2.md`.
+pub mod http1;
+pub mod http2;
+mod request;
+
+pub use request::{Field, Problem, Request};

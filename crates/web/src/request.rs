@@ -1,0 +1,203 @@
+//! What is kept of a request.
+
+/// A header field that means something here; the values of all others are forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `:method`
+    Method,
+    /// `:scheme`
+    Scheme,
+    /// `:authority`
+    Authority,
+    /// `:path`
+    Path,
+    /// `content-type`
+    ContentType,
+    /// `content-length`
+    ContentLength,
+    /// `te`
+    Te,
+    /// `grpc-encoding`
+    GrpcEncoding,
+    /// `grpc-timeout`
+    GrpcTimeout,
+    /// `x-forwarded-for`; the values of several lines are one list
+    XForwardedFor,
+    /// `forwarded`, likewise
+    Forwarded,
+    /// Any other field.
+    Other,
+    /// A pseudo-header field of no request.
+    OtherPseudo,
+    /// A field that no request may have (RFC 9113 section 8.2).
+    Forbidden,
+}
+
+impl Field {
+    /// Fields whose values are kept.
+    const KEPT: usize = Self::Other as usize;
+
+    /// A field from its name.
+    pub(crate) const fn of(name: &[u8]) -> Self {
+        match name {
+            b":method" => Self::Method,
+            b":scheme" => Self::Scheme,
+            b":authority" => Self::Authority,
+            b":path" => Self::Path,
+            b"content-type" => Self::ContentType,
+            b"content-length" => Self::ContentLength,
+            b"te" => Self::Te,
+            b"grpc-encoding" => Self::GrpcEncoding,
+            b"grpc-timeout" => Self::GrpcTimeout,
+            b"x-forwarded-for" => Self::XForwardedFor,
+            b"forwarded" => Self::Forwarded,
+            b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
+            | b"upgrade" | b"" => Self::Forbidden,
+            [b':', ..] => Self::OtherPseudo,
+            _ => Self::ordinary(name),
+        }
+    }
+
+    /// Names are lower case, and visible characters throughout.
+    const fn ordinary(name: &[u8]) -> Self {
+        let mut at = 0;
+        while at < name.len() {
+            if matches!(name[at], 0..=b' ' | b'A'..=b'Z' | b':' | 0x7f..) {
+                return Self::Forbidden;
+            }
+            at += 1;
+        }
+        Self::Other
+    }
+
+    pub(crate) const fn is_pseudo(self) -> bool {
+        matches!(
+            self,
+            Self::Method | Self::Scheme | Self::Authority | Self::Path | Self::OtherPseudo
+        )
+    }
+
+    pub(crate) const fn is_kept(self) -> bool {
+        (self as usize) < Self::KEPT
+    }
+
+    const fn is_list(self) -> bool {
+        matches!(self, Self::XForwardedFor | Self::Forwarded)
+    }
+}
+
+/// Why a request is not as it should be, though the connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// More header fields than the configuration allows.
+    HeadersTooLarge,
+    /// A longer body than the configuration allows.
+    BodyTooLarge,
+    /// The body did not come in time.
+    Late,
+    /// A transfer coding that is not known.
+    UnknownCoding,
+    /// It cannot be told where the request ends, or it is no request.
+    Malformed,
+}
+
+/// A request.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    values: Vec<u8>,
+    places: [Option<(u32, u32)>; Field::KEPT],
+    /// The body.
+    pub body: Vec<u8>,
+    /// What is wrong with it; then the body may be missing.
+    pub problem: Option<Problem>,
+}
+
+impl Request {
+    /// The value of a field, if it is there.
+    pub fn field(&self, field: Field) -> Option<&[u8]> {
+        let (start, end) = (*self.places.get(field as usize)?)?;
+        self.values.get(start as usize..end as usize)
+    }
+
+    /// Forgets everything but the memory.
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.places = [None; Field::KEPT];
+        self.body.clear();
+        self.problem = None;
+    }
+
+    /// Whether its memory is worth keeping.
+    pub(crate) fn is_small(&self) -> bool {
+        self.values.capacity() + self.body.capacity() <= 8 * 1024
+    }
+
+    /// Keeps a value; returns whether the field may come, or come again.
+    pub(crate) fn keep(&mut self, field: Field, value: &[u8]) -> bool {
+        let start = self.values.len() as u32;
+        let Some(place) = self.places.get_mut(field as usize) else {
+            return true;
+        };
+        match *place {
+            None => (),
+            Some((start, end)) if field.is_list() => {
+                self.values.extend_from_within(start as usize..end as usize);
+                self.values.extend_from_slice(b", ");
+            }
+            // The same length twice is harmless (RFC 9110 section 8.6).
+            Some(_) if field == Field::ContentLength => return self.field(field) == Some(value),
+            Some(_) => return !field.is_pseudo(),
+        }
+        self.values.extend_from_slice(value);
+        *place = Some((start, self.values.len() as u32));
+        true
+    }
+}
+
+/// A number of octets (RFC 9110 section 8.6).
+pub(crate) fn length(text: &[u8]) -> Option<u64> {
+    match text.iter().all(u8::is_ascii_digit) && (1..19).contains(&text.len()) {
+        true => std::str::from_utf8(text).ok()?.parse().ok(),
+        false => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_grow_and_other_fields_are_there_once() {
+        let mut request = Request::default();
+        assert!(request.keep(Field::Path, b"/a"));
+        assert!(!request.keep(Field::Path, b"/b"));
+        assert!(request.keep(Field::XForwardedFor, b"192.0.2.1"));
+        assert!(request.keep(Field::Te, b"trailers"));
+        assert!(request.keep(Field::XForwardedFor, b"192.0.2.2"));
+        assert!(request.keep(Field::ContentLength, b"5"));
+        assert!(request.keep(Field::ContentLength, b"5"));
+        assert!(!request.keep(Field::ContentLength, b"6"));
+        assert!(request.keep(Field::Other, b"anything"));
+        assert_eq!(request.field(Field::Path), Some(&b"/a"[..]));
+        let list = request.field(Field::XForwardedFor);
+        assert_eq!(list, Some(&b"192.0.2.1, 192.0.2.2"[..]));
+        request.clear();
+        assert_eq!(request.field(Field::Path), None);
+    }
+
+    #[test]
+    fn names_of_no_request_are_told() {
+        for (name, field) in [
+            ("accept", Field::Other),
+            ("Accept", Field::Forbidden),
+            ("a b", Field::Forbidden),
+            ("a:b", Field::Forbidden),
+            ("", Field::Forbidden),
+            ("connection", Field::Forbidden),
+            (":status", Field::OtherPseudo),
+            (":path", Field::Path),
+        ] {
+            assert_eq!(Field::of(name.as_bytes()), field, "{name}");
+        }
+    }
+}
