@@ -79,6 +79,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_template::PLUGIN,
     #[cfg(feature = "hosts")]
     corten_hosts::PLUGIN,
+    #[cfg(feature = "auto")]
+    corten_auto::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]
