@@ -81,3 +81,16 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_hosts::PLUGIN,
     #[cfg(feature = "file")]
     corten_file::PLUGIN,
+    #[cfg(feature = "auto")]
+    corten_auto::PLUGIN,
+    #[cfg(feature = "loop")]
+    corten_loop::PLUGIN,
+    #[cfg(feature = "forward")]
+    corten_forward::PLUGIN,
+    #[cfg(feature = "erratic")]
+    corten_erratic::PLUGIN,
+    #[cfg(feature = "whoami")]
+    corten_whoami::PLUGIN,
+    #[cfg(feature = "view")]
+    corten_view::PLUGIN,
+];

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use corten_plugin::ZoneLabels;
 use corten_plugin::wire::Name;
-use corten_zone::master::{Loaded, WarningKind, read_file};
+use corten_zone::master::{Files, Loaded, WarningKind, read_file};
 use corten_zone::{Catalogue, Listener, Slot};
 use corten_zone_answer::ZoneTable;
 
@@ -38,6 +38,8 @@ struct State {
 struct Known {
     /// As it was when it was read.
     found: Found,
+    /// It and those that it includes, as they were then.
+    files: Files,
     /// The zone; nothing while no version of the file was one.
     slot: Option<Arc<Slot>>,
     /// The version that is served was read from a file that nobody had just written into.
@@ -112,13 +114,15 @@ impl Served {
         let known = match state.known.entry(found.origin.wire().into()) {
             Entry::Occupied(known) => {
                 let known = known.into_mut();
-                if known.found.stamp == found.stamp && known.found.path == found.path {
+                let same = known.found.stamp == found.stamp && known.found.path == found.path;
+                if same && known.files.are_unchanged() {
                     return known;
                 }
                 known
             }
             Entry::Vacant(place) => place.insert(Known {
                 found: found.clone(),
+                files: Files::default(),
                 slot: None,
                 settled: false,
                 complaints: Vec::new(),
@@ -127,7 +131,10 @@ impl Served {
         let settled = found.stamp.is_settled(SystemTime::now());
         known.complaints = match read_file(&found.path, found.origin.wire()) {
             Ok(loaded) => known.version(loaded, &found, settled, listeners),
-            Err(error) => vec![format!("Parse zone `{}': {error}", found.origin)],
+            Err(error) => {
+                known.files = Files::now([&*found.path, &*error.path]);
+                vec![format!("Parse zone `{}': {error}", found.origin)]
+            }
         };
         known.found = found;
         known
@@ -166,7 +173,12 @@ impl Known {
         settled: bool,
         listeners: &[Weak<dyn Listener>],
     ) -> Vec<String> {
-        let Loaded { zone, warnings } = loaded;
+        let Loaded {
+            zone,
+            warnings,
+            files,
+        } = loaded;
+        self.files = files;
         let mut complaints: Vec<_> = warnings.first.iter().map(ToString::to_string).collect();
         if warnings.more > 0 {
             complaints.push(format!(
