@@ -89,6 +89,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_hosts::PLUGIN,
     #[cfg(feature = "file")]
     corten_file::PLUGIN,
+    #[cfg(feature = "auto")]
+    corten_auto::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]

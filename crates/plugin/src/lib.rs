@@ -13,6 +13,7 @@ pub mod endpoint;
 mod exchange;
 mod format;
 mod gates;
+mod labels;
 mod listener;
 mod lookup;
 mod metadata;
@@ -42,6 +43,7 @@ pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
 pub use gates::Gates;
 pub use http;
+pub use labels::{ZoneLabel, ZoneLabels};
 pub use listener::{
     ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, Https3Options, HttpsOptions,
     ListenerOptions, Overload, ProxyProtocol, QuicOptions, SessionTracking, StreamOptions,

@@ -73,6 +73,13 @@ pub trait Catalogue: Send + Sync {
     fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
         self.slots().into_iter().find(|slot| slot.apex() == apex)
     }
+
+    /// Tells the listener of later versions for as long as it lives, also of zones that come later.
+    fn listen(&self, listener: &Arc<dyn Listener>) {
+        for slot in self.slots() {
+            slot.listen(listener);
+        }
+    }
 }
 
 impl Slot {
