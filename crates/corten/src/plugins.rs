@@ -80,6 +80,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_template::PLUGIN,
     #[cfg(feature = "hosts")]
     corten_hosts::PLUGIN,
+    #[cfg(feature = "file")]
+    corten_file::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]

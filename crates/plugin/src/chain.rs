@@ -157,7 +157,12 @@ impl Chain {
         }
         // CoreDNS's words (plugin.NextOrFailure): people match them with `errors { consolidate …
         // }`.
-        let last = self.links.last().map_or("server", |link| link.name());
+        let last = self.links.last();
+        if let Some(rcode) = last.and_then(|link| link.unanswered(ex)) {
+            let _ = ex.answer(rcode);
+            return self.back(ex, floor);
+        }
+        let last = last.map_or("server", |link| link.name());
         let _ = ex.fail(
             Rcode::SERVFAIL,
             format!("plugin/{last}: no next plugin found"),

@@ -2,6 +2,7 @@
 use std::any::Any;
 
 use async_trait::async_trait;
+use corten_wire::Rcode;
 
 use crate::{BoxError, Context, Exchange, Next};
 
@@ -95,6 +96,13 @@ pub trait Plugin: Any + Send + Sync {
     async fn wait(&self, ex: &mut Exchange, next: Next<'_>, phase: Phase) -> Flow {
         let (_, _, _) = (ex, next, phase);
         Flow::Drop
+    }
+
+    /// Asked of a chain's last link when a query has passed all of them: the RCODE that the client
+    /// gets, with no error for the log. Nothing for SERVFAIL and an error, as elsewhere.
+    fn unanswered(&self, ex: &Exchange) -> Option<Rcode> {
+        let _ = ex;
+        None
     }
 
     /// Runs after every listener is bound and before the first query of this generation; the only

@@ -6,12 +6,14 @@ pub mod message;
 pub mod mutate;
 
 mod expression;
+mod master;
 mod proxy;
 mod records;
 mod text;
 mod wire;
 
 pub use expression::expression;
+pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
 pub use text::{corefile, name};
@@ -21,10 +23,11 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
+    ("master", master),
     ("name", name),
     ("proxy", proxy),
     ("query", query),
