@@ -71,8 +71,9 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_cache::PLUGIN,
     #[cfg(feature = "header")]
     corten_header::PLUGIN,
-    // Right above everything that answers from data, so that challenge answers can be signed once a
-    // plugin for that stands above.
+    #[cfg(feature = "dnssec")]
+    corten_dnssec_plugin::PLUGIN,
+    // Right above everything that answers from data, so that challenge answers are signed.
     #[cfg(feature = "tls")]
     corten_tls::PLUGIN,
     #[cfg(feature = "minimal")]
@@ -83,6 +84,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_transfer::PLUGIN,
     #[cfg(feature = "hosts")]
     corten_hosts::PLUGIN,
+    #[cfg(feature = "file")]
+    corten_file::PLUGIN,
     #[cfg(feature = "secondary")]
     corten_secondary::PLUGIN,
     #[cfg(feature = "loop")]

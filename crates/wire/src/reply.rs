@@ -53,6 +53,8 @@ pub enum Owner<'a> {
     Question,
     /// A name in wire form.
     Wire(&'a [u8]),
+    /// A name that the message holds already, by its place, which is below 16,384.
+    At(u16),
 }
 
 /// Why a message cannot be taken over as the reply to a query.
@@ -231,6 +233,8 @@ impl Reply {
             Owner::Question => self
                 .octets
                 .extend_from_slice(&QUESTION_POINTER.to_be_bytes()),
+            Owner::At(at) if self.octets.get(usize::from(at)) == Some(&0) => self.octets.push(0),
+            Owner::At(at) => self.octets.extend_from_slice(&(0xc000 | at).to_be_bytes()),
             Owner::Wire(name) => {
                 let (mut kept, mut pointer) = (0, None);
                 while name.get(kept).is_some_and(|&length| length != 0) {

@@ -50,7 +50,9 @@
 //! Not here: where zones come from. The lookup itself is [`corten_zone`]'s; this crate turns what it
 //! found into a reply.
 mod answer;
+mod compose;
 mod table;
+mod write;
 
 pub use answer::{answer, follow, refused};
 pub use table::ZoneTable;

@@ -39,6 +39,39 @@ pub fn canonical(one: &[u8], other: &[u8]) -> Ordering {
     lefts.cmp(&rights)
 }
 
+/// A number by which names of a zone stand in canonical order, as far as it can tell: its first eight
+/// octets in that order, the apex's left out. Names with equal numbers are to be compared.
+pub(crate) fn sort_key(name: &[u8], apex_octets: usize) -> u64 {
+    let relative = &name[..name.len().saturating_sub(apex_octets)];
+    let mut starts = [0u8; 128];
+    let mut count = 0;
+    let mut at = 0;
+    while at < relative.len() && count < starts.len() {
+        starts[count] = at as u8;
+        count += 1;
+        at += 1 + usize::from(relative[at]);
+    }
+    let (mut key, mut left) = (0u64, 64u32);
+    for start in starts[..count].iter().rev() {
+        let start = usize::from(*start);
+        let length = usize::from(relative[start]);
+        for octet in relative[start + 1..].iter().take(length) {
+            if left == 0 {
+                return key;
+            }
+            left -= 8;
+            key |= u64::from((*octet).max(1)) << left;
+            // Zero is how the end of a label is told; what looks like it is left to comparing.
+            if *octet < 2 {
+                return key;
+            }
+        }
+        // The end of a label stands before every octet.
+        left = left.saturating_sub(8);
+    }
+    key
+}
+
 /// Whether a name in wire form is a zone's apex or below it, letter case ignored.
 pub fn is_in(name: &[u8], apex: &[u8]) -> bool {
     let Some(start) = name.len().checked_sub(apex.len()) else {
@@ -89,6 +122,36 @@ mod tests {
         for (at, one) in names.iter().enumerate() {
             for (place, other) in names.iter().enumerate() {
                 assert_eq!(canonical(one, other), at.cmp(&place), "{at} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_never_contradict_the_order() {
+        let mut names = vec![wire("example")];
+        for first in [
+            &b"a"[..],
+            b"a\0",
+            b"a\x01",
+            b"a\x02",
+            b"aaaaaaaa",
+            b"aaaaaaab",
+            b"b",
+            b"*",
+            b"\xff",
+        ] {
+            for behind in ["example", "a.example", "aaaaaaaaa.example", "b.c.example"] {
+                let mut name = vec![first.len() as u8];
+                name.extend_from_slice(first);
+                name.extend(wire(behind));
+                names.push(name);
+            }
+        }
+        for one in &names {
+            for other in &names {
+                let keys = sort_key(one, 9).cmp(&sort_key(other, 9));
+                let order = canonical(one, other);
+                assert!(keys.is_eq() || keys == order, "{one:?} {other:?}");
             }
         }
     }

@@ -2,7 +2,7 @@
 use corten_wire::RecordType;
 
 /// A record that lies in a zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record<'a> {
     /// Owner in wire form, lower-cased.
     pub owner: &'a [u8],

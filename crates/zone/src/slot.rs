@@ -1,12 +1,16 @@
 //! The place where the newest version of a zone stands.
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 
-use crate::order::serial_newer;
-use crate::record::RecordBuf;
+use corten_wire::RecordType;
+
+use crate::node::Node;
+use crate::order::{canonical, serial_newer};
+use crate::record::{Record, RecordBuf};
 use crate::zone::{Soa, Zone};
 
 /// Changes that are kept for incremental transfers, at most.
@@ -107,13 +111,13 @@ impl Slot {
     /// Exchanges the version. What changed is kept for incremental transfers if the serial went up,
     /// else forgotten. Listeners are called where the serial changed or there was no version.
     pub fn set(&self, zone: Arc<Zone>) {
-        let delta = |before: &Zone| Delta::between(before, &zone);
+        let delta = |before: &Zone| Delta::bounded(before, &zone, DELTA_RECORDS_MAX);
         self.exchange(Arc::clone(&zone), delta);
     }
 
     /// The same where the caller knows what changed.
     pub fn set_with(&self, zone: Arc<Zone>, delta: Delta) {
-        self.exchange(zone, |_| delta);
+        self.exchange(zone, |_| Some(delta));
     }
 
     /// Takes the zone away: it has expired.
@@ -150,19 +154,22 @@ impl Slot {
         past.listeners.push(Arc::downgrade(listener));
     }
 
-    fn exchange(&self, zone: Arc<Zone>, delta: impl FnOnce(&Zone) -> Delta) {
+    fn exchange(&self, zone: Arc<Zone>, delta: impl FnOnce(&Zone) -> Option<Delta>) {
         let listeners = {
             let mut past = self.past();
             let before = self.zone.load_full();
             let changed = before
                 .as_ref()
                 .is_none_or(|before| before.soa().serial != zone.soa().serial);
-            match &before {
-                Some(before) if serial_newer(zone.soa().serial, before.soa().serial) => {
-                    past.keep(delta(before));
-                }
+            let newer = |before: &&Arc<Zone>| serial_newer(zone.soa().serial, before.soa().serial);
+            match before
+                .as_ref()
+                .filter(newer)
+                .and_then(|before| delta(before))
+            {
+                Some(delta) => past.keep(delta),
                 // Whoever has the old version could not be told how it became the new one.
-                _ => past.deltas.clear(),
+                None => past.deltas.clear(),
             }
             self.zone.store(Some(zone));
             match changed {
@@ -196,25 +203,67 @@ impl Past {
 impl Delta {
     /// What changed between two versions. A changed TTL removes the record and adds another.
     pub fn between(before: &Zone, after: &Zone) -> Self {
-        let records = |zone: &Zone| -> BTreeSet<RecordBuf> {
-            zone.records()
-                .skip(1)
-                .map(|record| record.to_owned())
-                .collect()
-        };
-        let soa = |zone: &Zone| zone.records().next().map(|record| record.to_owned());
-        let (old, new) = (records(before), records(after));
-        let none = || RecordBuf {
-            owner: before.apex().into(),
-            rtype: corten_wire::RecordType::SOA,
-            ttl: 0,
-            rdata: Box::default(),
+        Self::bounded(before, after, usize::MAX).unwrap_or_else(|| Self::of(before, after))
+    }
+
+    /// The same, unless more than `most` records changed.
+    fn bounded(before: &Zone, after: &Zone, most: usize) -> Option<Self> {
+        let mut delta = Self::of(before, after);
+        let (mut old, mut new) = (before.nodes().peekable(), after.nodes().peekable());
+        while delta.len() <= most {
+            let order = match (old.peek(), new.peek()) {
+                (None, None) => return Some(delta),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(one), Some(other)) => canonical(one.name(), other.name()),
+            };
+            let one = old.next_if(|_| order.is_le());
+            let other = new.next_if(|_| order.is_ge());
+            delta.compare(one, other);
+        }
+        None
+    }
+
+    /// Nothing but the SOA records.
+    fn of(before: &Zone, after: &Zone) -> Self {
+        let soa = |zone: &Zone| RecordBuf {
+            owner: zone.apex().into(),
+            rtype: RecordType::SOA,
+            ttl: zone.soa().ttl,
+            rdata: zone
+                .apex_node()
+                .set(RecordType::SOA)
+                .map_or_else(Box::default, |set| set.first().into()),
         };
         Self {
-            before: soa(before).unwrap_or_else(none),
-            after: soa(after).unwrap_or_else(none),
-            removed: old.difference(&new).cloned().collect(),
-            added: new.difference(&old).cloned().collect(),
+            before: soa(before),
+            after: soa(after),
+            removed: Vec::new(),
+            added: Vec::new(),
+        }
+    }
+
+    /// What changed at one name.
+    fn compare(&mut self, before: Option<Node<'_>>, after: Option<Node<'_>>) {
+        let octets = |node: Option<Node<'_>>| node.map(Node::set_octets).unwrap_or_default().len();
+        let same = |(one, other): (Node<'_>, Node<'_>)| one.set_octets() == other.set_octets();
+        if octets(before) + octets(after) == 0 || before.zip(after).is_some_and(same) {
+            return;
+        }
+        let (old, new) = (sorted(before), sorted(after));
+        let (mut one, mut other) = (old.iter().peekable(), new.iter().peekable());
+        loop {
+            match (one.peek(), other.peek()) {
+                (None, None) => return,
+                (Some(a), Some(b)) if a == b => (_, _) = (one.next(), other.next()),
+                (Some(a), b) if b.is_none_or(|b| a < b) => {
+                    self.removed
+                        .extend(one.next().map(|record| record.to_owned()));
+                }
+                _ => self
+                    .added
+                    .extend(other.next().map(|record| record.to_owned())),
+            }
         }
     }
 
@@ -233,6 +282,16 @@ impl Delta {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Records of a name but for the SOA record, in an order that is the same in every zone.
+fn sorted(node: Option<Node<'_>>) -> Vec<Record<'_>> {
+    let records = node.into_iter().flat_map(Node::records);
+    let mut records: Vec<_> = records
+        .filter(|record| record.rtype != RecordType::SOA)
+        .collect();
+    records.sort_unstable();
+    records
 }
 
 impl fmt::Debug for Slot {

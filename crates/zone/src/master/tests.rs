@@ -76,8 +76,9 @@ v CLASS1 TYPE65400 \\# 2 abcd
             "inner.isle.example. 5400 TXT split",
             "isle.example. 5400 NS ns.isle.example.",
             "late.isle.example. 45 A 192.0.2.61",
-            "ns.isle.example. 5400 A 192.0.2.54",
             "ns.isle.example. 90 A 192.0.2.53",
+            // Of several TTLs of one RRset the least.
+            "ns.isle.example. 90 A 192.0.2.54",
             "u.isle.example. 30 A 192.0.2.1",
             "upper.isle.example. 30 A 192.0.2.62",
             "v.isle.example. 30 TYPE65400 abcd",
