@@ -5,7 +5,8 @@
 //! | [`settings`] | what a listener shakes hands with, and the bounds of its connections |
 //! | [`link`] | what the queries of one connection share |
 //! | [`doq`] | DNS over QUIC (RFC 9250) |
-//! | [`frame`] | one query of a stream |
+//! | [`frame`] | one query of a DoQ stream |
+//! | [`h3`], [`response`] | DNS over HTTPS (RFC 8484) on HTTP/3 |
 //!
 //! Every worker has an endpoint of its own on a socket of its own: the kernel sends what comes from
 //! one address and port to one socket, and nothing is shared by cores. A client whose address
@@ -14,7 +15,9 @@
 //! waiting for an answer.
 mod doq;
 mod frame;
+mod h3;
 mod link;
+mod response;
 mod settings;
 
 use std::cell::Cell;
@@ -200,7 +203,10 @@ async fn until_ready(table: &Table) {
 }
 
 async fn serve_link(link: Arc<Link>, current: Current) {
-    let result = doq::serve(Arc::clone(&link), current).await;
+    let result = match link.listener.transport {
+        Scheme::Https3 => h3::serve(Arc::clone(&link), current).await,
+        _ => doq::serve(Arc::clone(&link), current).await,
+    };
     if let Some(code) = result {
         link.part(code).await;
     }

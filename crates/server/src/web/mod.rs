@@ -10,7 +10,7 @@
 //! Memory answers are made on the way, without a task; the protocol itself is `corten_web`'s.
 mod connection;
 mod grpc;
-mod service;
+pub(crate) mod service;
 mod wire;
 
 use std::io;

@@ -15,7 +15,7 @@ mod calm;
 mod frame;
 mod headers;
 pub mod hpack;
-mod huffman;
+pub(crate) mod huffman;
 mod respond;
 mod stream;
 
