@@ -37,6 +37,8 @@ impl Reply {
                     self.write_owner(owner);
                     let pointer = match self.octets.get(first..) {
                         Some(&[high, low]) if high >= 0xc0 => [high, low],
+                        // The root's name is shorter than a pointer.
+                        Some(&[0]) => [0; 2],
                         _ if first <= POINTER_MAX => (0xc000 | first as u16).to_be_bytes(),
                         _ => [0; 2],
                     };
@@ -46,7 +48,7 @@ impl Reply {
                     front[6..].copy_from_slice(&ttl.to_be_bytes());
                     self.octets.extend_from_slice(&front[2..]);
                 }
-                // No pointer reaches the owner.
+                // No pointer reaches the owner, or it would be longer.
                 _ if front[0] == 0 => {
                     self.write_owner(owner);
                     self.octets.extend_from_slice(&front[2..]);
