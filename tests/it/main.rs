@@ -44,6 +44,7 @@ mod readme;
 mod repeat;
 mod run;
 mod server;
+mod signed;
 mod sockets;
 mod transports;
 mod upstream;
