@@ -69,8 +69,9 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_cache::PLUGIN,
     #[cfg(feature = "header")]
     corten_header::PLUGIN,
-    // Right above everything that answers from data, so that challenge answers can be signed once a
-    // plugin for that stands above.
+    #[cfg(feature = "dnssec")]
+    corten_dnssec_plugin::PLUGIN,
+    // Right above everything that answers from data, so that challenge answers are signed.
     #[cfg(feature = "tls")]
     corten_tls::PLUGIN,
     #[cfg(feature = "minimal")]
@@ -89,6 +90,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_erratic::PLUGIN,
     #[cfg(feature = "whoami")]
     corten_whoami::PLUGIN,
+    #[cfg(feature = "sign")]
+    corten_sign::PLUGIN,
     #[cfg(feature = "view")]
     corten_view::PLUGIN,
 ];
