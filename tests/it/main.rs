@@ -12,6 +12,7 @@
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
+//! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
 //! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
@@ -45,11 +46,13 @@ mod readme;
 mod repeat;
 mod run;
 mod server;
+mod signed;
 mod sockets;
 mod transports;
 mod upstream;
 mod web;
 mod web_attacks;
+mod validation;
 
 use libtest_mimic::Arguments;
 
@@ -68,5 +71,6 @@ fn main() {
     trials.extend(transports::trials());
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
+    trials.extend(validation::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
