@@ -309,6 +309,10 @@ pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
         Error::Api(problem) if is_problem(error, "rateLimited") => {
             (problem.to_string(), Failure::RateLimited)
         }
+        Error::Api(problem) if is_problem(error, "externalAccountRequired") => (
+            format!("{problem}; register with the CA and write 'eab KID HMAC'"),
+            Failure::Refused,
+        ),
         Error::Api(problem) => (problem.to_string(), Failure::Refused),
         Error::Other(other) if other.is::<Refused>() => (other.to_string(), Failure::Validation),
         Error::Other(other) if other.is::<Invisible>() => (other.to_string(), Failure::Preflight),

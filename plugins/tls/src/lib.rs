@@ -8,6 +8,7 @@
 //! | `identity` | what a listener shakes hands with |
 //! | `client` | which client certificates are taken |
 //! | `challenge` | the link that answers ACME challenges in every block |
+//! | `rehearsal` | the command `acme test` |
 //! | `bootstrap` | the responder for challenges where no block listens on their port |
 //!
 //! The certificates themselves are [`corten_acme`]'s.
@@ -18,6 +19,7 @@ mod client;
 mod config;
 mod identity;
 mod options;
+mod rehearsal;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,6 +36,8 @@ use challenge::Challenge;
 use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
+
+pub use rehearsal::test;
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -72,7 +76,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             let known = setup.process.service(Claims::default);
             let (mut entries, mut claims) = (Vec::new(), Vec::new());
             for spec in wanted.specs {
-                claims.push(known.add(&spec, &wanted.at)?);
+                let bind = setup.options.bind.clone();
+                claims.push(known.add(&spec, &wanted.at, wanted.challenge_port, bind)?);
                 entries.push(manager.entry(spec));
             }
             let identity =
