@@ -28,8 +28,8 @@ mod store;
 mod tests;
 
 pub use bundle::{Bundle, BundleError, Validity};
-pub use challenges::{Answer, Challenges, Pending, Responder};
+pub use challenges::{Answer, Asker, Challenges, PEER_OPTION, Pending, Responder};
 pub use manager::{Entry, Manager, Status};
 pub use order::Limits;
 pub use spec::{Issuer, LETS_ENCRYPT, Spec, SpecError};
-pub use storage::Location;
+pub use storage::{EtcdLocation, EtcdTls, Location};

@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::bundle::{Bundle, Validity};
-use crate::challenges::Challenges;
+use crate::challenges::{Challenges, Managed};
 use crate::machine::{Backoff, Decision, decide, due};
 use crate::order::{Limits, ObtainError, Order};
 use crate::spec::{Issuer, Spec, SpecError};
@@ -43,6 +43,8 @@ pub struct Entry {
     store: Store,
     limits: Limits,
     challenges: Arc<Challenges>,
+    /// Other servers' challenges of these names are answered as long as this lives.
+    _managed: Option<Managed>,
     live: ArcSwapOption<CertifiedKey>,
     state: Mutex<State>,
     started: AtomicBool,
@@ -133,6 +135,10 @@ impl Manager {
 impl Entry {
     fn new(spec: Spec, challenges: Arc<Challenges>, limits: Limits) -> Self {
         let store = Store::new(&spec);
+        let managed = match &spec.issuer {
+            Issuer::Internal => None,
+            Issuer::Acme { .. } => Some(challenges.manage(&spec, store.storage())),
+        };
         let entry = Self {
             live: ArcSwapOption::empty(),
             state: Mutex::default(),
@@ -142,6 +148,7 @@ impl Entry {
             spec,
             limits,
             challenges,
+            _managed: managed,
         };
         // What takes a network is looked at when the entry is started.
         let (stored, backoff) = Store::load_now(&entry.spec, RETRY);
@@ -283,7 +290,7 @@ impl Entry {
                 return self.watch_closely();
             }
             Err(error) => {
-                let what = format!("the certificate folder cannot be used: {error}");
+                let what = format!("the storage cannot be used: {error}");
                 let pause = self.watch_closely();
                 if self.state().waiting.replace(what.clone()).as_ref() != Some(&what) {
                     self.complain("no certificate", &what, pause);
@@ -342,9 +349,10 @@ impl Entry {
 
     async fn try_obtain(&self, lease: &dyn Lease) -> Result<Bundle, ObtainError> {
         // No certificate is asked for that could not be kept.
-        self.store.probe().await.map_err(|error| {
-            ObtainError::local(format!("the certificate folder cannot be used: {error}"))
-        })?;
+        self.store
+            .probe()
+            .await
+            .map_err(|error| ObtainError::local(format!("the storage cannot be used: {error}")))?;
         let pem = match &self.spec.issuer {
             Issuer::Internal => {
                 let (storage, folder) = (self.store.storage(), self.store.issuer_folder());

@@ -19,6 +19,9 @@ use crate::store::Store;
 /// Orders tried at once when the CA rejects a nonce: that is nobody's fault, and costs no quota.
 const NONCE_ATTEMPTS_MAX: usize = 8;
 
+/// What stands in front of a name whose control is to be shown.
+const CHALLENGE: &str = "_acme-challenge";
+
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -140,7 +143,12 @@ impl Order<'_> {
             let domain = challenge.identifier().to_string();
             served.push(
                 self.challenges
-                    .publish(&domain, challenge.key_authorization().dns_value()),
+                    .publish(
+                        CHALLENGE,
+                        &domain,
+                        challenge.key_authorization().dns_value(),
+                    )
+                    .await,
             );
             challenge.set_ready().await?;
         }

@@ -1,4 +1,5 @@
 //! Which certificate is wanted, from whom.
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Spec {
     pub storage: Location,
     /// The longest time between two looks at the clock.
     pub check_interval: Duration,
+    /// Other servers that may know the answer to a challenge.
+    pub peers: Vec<SocketAddr>,
 }
 
 /// A specification that cannot be met.
@@ -98,7 +101,13 @@ impl Spec {
             issuer,
             storage: storage.into(),
             check_interval,
+            peers: Vec::new(),
         })
+    }
+
+    /// Other servers that may know the answer to a challenge.
+    pub(crate) fn peers(&self) -> &[SocketAddr] {
+        &self.peers
     }
 
     /// Whether a certificate for these names is good for `server_name`.

@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use corten_acme::{Issuer, LETS_ENCRYPT, Spec, SpecError};
+use corten_acme::{EtcdTls, Issuer, LETS_ENCRYPT, Spec, SpecError};
 use corten_plugin::corefile::{Line, Location, Occurrence, Token};
 use corten_plugin::{Setup, SetupError};
 
@@ -11,7 +11,15 @@ const CHECK_INTERVAL_MINUTES: u64 = 15;
 /// Where a CA asks.
 const CHALLENGE_PORT: u16 = 53;
 const FILE_OPTIONS: &[&str] = &["client_auth", "keylog"];
-const INTERNAL_OPTIONS: &[&str] = &["certpath", "client_auth", "domain", "keylog", "on_renewal"];
+const INTERNAL_OPTIONS: &[&str] = &[
+    "certpath",
+    "client_auth",
+    "domain",
+    "etcd_credentials",
+    "etcd_tls",
+    "keylog",
+    "on_renewal",
+];
 const ACME_OPTIONS: &[&str] = &[
     "ca",
     "cacert",
@@ -20,6 +28,8 @@ const ACME_OPTIONS: &[&str] = &[
     "client_auth",
     "domain",
     "email",
+    "etcd_credentials",
+    "etcd_tls",
     "keylog",
     "on_renewal",
     "port",
@@ -76,12 +86,14 @@ pub(crate) enum ClientAuth {
 
 /// Options of a managed certificate as they are read.
 #[derive(Default)]
-struct Managed {
+pub(crate) struct Managed {
     names: Vec<String>,
     ca: Option<String>,
     cacert: Option<PathBuf>,
     email: Option<String>,
-    certpath: Option<PathBuf>,
+    pub(crate) certpath: Option<Token>,
+    pub(crate) etcd_credentials: Option<(String, String)>,
+    pub(crate) etcd_tls: Option<EtcdTls>,
     check_minutes: Option<u64>,
     port: Option<u16>,
     on_renewal: OnRenewal,
@@ -219,7 +231,8 @@ impl Managed {
             "domain" => self
                 .names
                 .extend(line.at_least(1)?.iter().map(|name| name.text.clone())),
-            "certpath" => self.certpath = Some(setup.path(&line.one_arg()?.text)),
+            "certpath" => self.certpath = Some(line.one_arg()?.clone()),
+            name @ ("etcd_credentials" | "etcd_tls") => self.etcd_option(setup, line, name)?,
             "on_renewal" => {
                 let word = line.one_arg()?;
                 self.on_renewal = match word.text.as_str() {
@@ -243,11 +256,11 @@ impl Managed {
         line: &Occurrence<'_>,
         issuer: Issuer,
     ) -> Result<Source, SetupError> {
-        let folder = self.certpath.unwrap_or_else(|| default_folder(setup));
+        let storage = self.storage(setup)?;
         let interval =
             Duration::from_secs(60 * self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES));
         let names: Vec<_> = self.names.iter().map(String::as_str).collect();
-        let spec = Spec::new(&names, issuer, folder, interval)
+        let spec = Spec::new(&names, issuer, storage, interval)
             .map_err(|error: SpecError| line.name.error(error.to_string()))?;
         let challenge_port = self.port.unwrap_or(CHALLENGE_PORT);
         Ok(Source::Managed {
@@ -257,17 +270,6 @@ impl Managed {
             at: line.name.at.clone(),
         })
     }
-}
-
-/// Where CertMagic keeps its data, so that what is there is found.
-fn default_folder(setup: &Setup<'_>) -> PathBuf {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
-    data.map_or_else(|| setup.path(".corten"), |data| data.join("certmagic"))
 }
 
 /// Options of all forms; returns whether it was one.

@@ -8,6 +8,8 @@
 //! | `client` | which client certificates are taken |
 //! | `challenge` | the link that answers ACME challenges in every block |
 //! | `bootstrap` | the responder for challenges where no block listens on their port |
+//! | `place` | where certificates are kept |
+//! | `owner` | which addresses the machine has, and who listens where |
 //!
 //! The certificates themselves are [`corten_acme`]'s.
 mod bootstrap;
@@ -15,18 +17,21 @@ mod challenge;
 mod client;
 mod config;
 mod identity;
+mod owner;
+mod place;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use corten_acme::{Entry, Manager};
+use corten_acme::{Entry, Issuer, Manager};
 use corten_plugin::corefile::Transport;
 use corten_plugin::{
-    BoxError, Context, Directive, Interest, Plugin, Process, Setup, SetupError, Stop, async_trait,
+    BoxError, Context, Directive, Interest, Owed, Plugin, Process, Setup, SetupError, Stop,
+    async_trait,
 };
 use tokio::task::JoinHandle;
 
-use bootstrap::Bootstrap;
-use challenge::Challenge;
+use bootstrap::{Bootstrap, Place, Wish};
+use challenge::{Challenge, Names};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
 
@@ -42,6 +47,8 @@ struct Tls {
     managed: Option<Managed>,
     process: Arc<Process>,
     watch: Mutex<Option<JoinHandle<()>>>,
+    /// Where challenges arrive, while the generation serves.
+    wish: Mutex<Option<Wish>>,
 }
 
 /// A certificate that looks after itself.
@@ -51,6 +58,13 @@ struct Managed {
     challenge_port: u16,
     bind: Option<Vec<std::net::SocketAddr>>,
     on_renewal: OnRenewal,
+}
+
+impl Managed {
+    /// Whether a CA asks for the names.
+    fn is_challenged(&self) -> bool {
+        matches!(self.entry.spec().issuer, Issuer::Acme { .. })
+    }
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -85,17 +99,21 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         }
     };
     setup.options.tls = Some(Arc::new(identity));
-    if managed.is_some() {
+    let challenged = managed.as_ref().is_some_and(Managed::is_challenged);
+    if challenged {
         let challenge = setup
             .process
             .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
         setup.push_everywhere(Arc::clone(&*challenge) as _);
+        let names = Names(Arc::clone(manager.challenges()));
+        setup.process.service(Owed::default).set(Arc::new(names));
     }
     let process = Arc::clone(setup.process);
     setup.push(Tls {
         managed,
         process,
         watch: Mutex::new(None),
+        wish: Mutex::new(None),
     });
     Ok(())
 }
@@ -114,14 +132,9 @@ impl Plugin for Tls {
         let Some(managed) = &self.managed else {
             return Ok(());
         };
-        let port = managed.challenge_port;
-        let own = context
-            .listeners
-            .iter()
-            .any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
-        let challenges = managed.manager.challenges();
-        let bootstrap = Bootstrap::new(Arc::clone(challenges), port, managed.bind.clone(), own);
-        challenges.set_responder(Arc::new(bootstrap));
+        if managed.is_challenged() {
+            self.await_challenges(managed, context);
+        }
         managed.entry.start();
         if managed.on_renewal == OnRenewal::Reload {
             let task = tokio::spawn(reload_on_renewal(
@@ -140,6 +153,12 @@ impl Plugin for Tls {
     }
 
     async fn stop(&self, _: Stop) {
+        drop(
+            self.wish
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         if let Some(task) = self
             .watch
             .lock()
@@ -148,6 +167,28 @@ impl Plugin for Tls {
         {
             task.abort();
         }
+    }
+}
+
+impl Tls {
+    /// Sees to it that the CA reaches somebody when it asks.
+    fn await_challenges(&self, managed: &Managed, context: &Context) {
+        let port = managed.challenge_port;
+        let own = context
+            .listeners
+            .iter()
+            .any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
+        let challenges = managed.manager.challenges();
+        let bootstrap = self
+            .process
+            .service(|| Bootstrap::new(Arc::clone(challenges)));
+        let place = Place {
+            port,
+            bind: managed.bind.clone(),
+        };
+        let wish = bootstrap.want(place, own);
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish);
+        challenges.set_responder(Arc::clone(&*bootstrap) as _);
     }
 }
 
