@@ -20,6 +20,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::client::{self, Query};
 use crate::server::Process;
+pub(crate) use scene::trust;
 use scene::{LIVE, NAME, ORDER, Scene, options};
 
 /// No block listens on the challenge port: the bootstrap responder does, and only during the order.

@@ -9,6 +9,7 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`sharing`] | several servers that share their certificates |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
@@ -44,6 +45,7 @@ mod readme;
 mod repeat;
 mod run;
 mod server;
+mod sharing;
 mod sockets;
 mod transports;
 mod upstream;
@@ -55,6 +57,7 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(sharing::trials());
     trials.extend(caching::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());

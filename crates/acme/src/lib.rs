@@ -44,7 +44,7 @@ mod tests;
 
 pub use attempt::Limits;
 pub use bundle::{Bundle, BundleError, Validity};
-pub use challenges::{Answer, Challenges, Pending, Responder};
+pub use challenges::{Answer, Asker, Challenges, PEER_OPTION, Pending, Responder};
 pub use manager::{Entry, Manager, Status};
 pub use preflight::{Finding, Verdict};
 pub use rehearsal::{Outcome, rehearse};
@@ -52,4 +52,4 @@ pub use spec::{
     Binding, ChallengeKind, Issuer, KeyType, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Options, RenewAt,
     Spec, SpecError,
 };
-pub use storage::Location;
+pub use storage::{EtcdLocation, EtcdTls, Location};

@@ -161,8 +161,9 @@ impl Order<'_> {
         let proofs = patiently!(self.proofs(account, order))?;
         let mut served = Vec::with_capacity(proofs.len());
         for proof in &proofs {
-            let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
-            served.push(self.challenges.publish_name(&name, proof.value.clone()));
+            let value = proof.value.clone();
+            let (prefix, domain) = (&proof.prefix, &proof.domain);
+            served.push(self.challenges.publish(prefix, domain, value).await);
         }
         for proof in &proofs {
             let name = format!("{}.{}", proof.prefix, bare(&proof.domain));

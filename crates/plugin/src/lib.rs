@@ -17,6 +17,7 @@ mod listener;
 mod lookup;
 mod metadata;
 mod observe;
+mod owed;
 mod plugin;
 mod process;
 mod roster;
@@ -46,6 +47,7 @@ pub use listener::{
 pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
+pub use owed::{Owed, OwedNames};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop};
 pub use process::{Build, Process, Reload, ReloadError, Running};
 pub use roster::{Refusals, Roster};

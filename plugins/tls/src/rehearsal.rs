@@ -1,10 +1,10 @@
 //! The command `acme test`: a dry run of every certificate that a configuration wants.
 use std::sync::Arc;
 
-use corten_acme::{Limits, Manager, Outcome, rehearse};
+use corten_acme::{Limits, Manager, Outcome, Responder, rehearse};
 use corten_plugin::Process;
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Place};
 use crate::claims::Claims;
 
 /// Tries to obtain every certificate that the configuration of this process wants, at the CA's
@@ -22,13 +22,13 @@ pub async fn test(process: &Arc<Process>, ca: Option<&str>, mut tell: impl FnMut
         let spec = claim.spec();
         let names = spec.names.join(" ");
         // The server that runs has the port: it finds the answers where certificates are kept.
-        let responder = Bootstrap::new(
-            Arc::clone(manager.challenges()),
-            claim.port(),
-            claim.bind().map(<[_]>::to_vec),
-            false,
-        );
-        let open = corten_acme::Responder::open(&responder).await;
+        let responder = Bootstrap::new(Arc::clone(manager.challenges()));
+        let place = Place {
+            port: claim.port(),
+            bind: claim.bind().map(<[_]>::to_vec),
+        };
+        let _wish = responder.want(place, false);
+        let open = responder.open().await;
         match &open {
             Ok(_) => tell(format!(
                 "{names}: port {} is open for the CA's questions",

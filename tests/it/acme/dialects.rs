@@ -92,10 +92,7 @@ fn external_account() -> Result<(), Failed> {
         ..Scene::new(3600)
     };
     let _ca = scene.start_ca();
-    let server = Process::serve(
-        &scene.folder,
-        &(scene.tls_block("") + "debug.test:0 {\n debug\n}\n"),
-    );
+    let server = Process::serve(&scene.folder, &scene.tls_block(""));
     server.wait_for_logs("eab KID HMAC", 1, ORDER);
     drop(server);
     let (id, key) = ACCOUNT;

@@ -124,7 +124,7 @@ fn place_goes_away() -> Result<(), Failed> {
     std::fs::rename(&certs, scene.folder.path().join("away"))?;
     std::fs::write(&certs, "")?;
     server.wait_for_logs(
-        "the certificate folder cannot be used: .*the old certificate goes on",
+        "the storage cannot be used: .*the old certificate goes on",
         1,
         ORDER,
     );

@@ -142,19 +142,7 @@ impl Scene {
 
     /// Makes clients trust what pebble signs: its root, which is a new one with every start.
     pub(crate) fn trust(&self) {
-        let opts = options(&[("sni", "localhost")]);
-        let address = SocketAddr::from(([127, 0, 0, 1], self.management));
-        let mut stream =
-            client::tls(address, Duration::from_secs(10), &opts, self.folder.path()).unwrap();
-        stream
-            .write_all(b"GET /roots/0 HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            .unwrap();
-        let mut text = String::new();
-        // The server closes without a word at the end.
-        let _ = stream.read_to_string(&mut text);
-        let root = text.split_once("\r\n\r\n").expect("an HTTP response").1;
-        assert!(root.contains("BEGIN CERTIFICATE"), "{text}");
-        self.folder.write("trusted/ca.pem", root);
+        trust(&self.folder, self.management);
     }
 
     /// Asks over a new TLS connection; the certificate must be for the name and from pebble.
@@ -213,6 +201,22 @@ impl Scene {
         let reply = self.ask_tls().expect("an answer over TLS");
         assert_eq!(reply.answers(), ["192.0.2.2"]);
     }
+}
+
+/// Makes clients trust what pebble signs: its root, which is a new one with every start.
+pub(crate) fn trust(folder: &Folder, management: u16) {
+    let opts = options(&[("sni", "localhost")]);
+    let address = SocketAddr::from(([127, 0, 0, 1], management));
+    let mut stream = client::tls(address, Duration::from_secs(10), &opts, folder.path()).unwrap();
+    stream
+        .write_all(b"GET /roots/0 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    // The server closes without a word at the end.
+    let _ = stream.read_to_string(&mut text);
+    let root = text.split_once("\r\n\r\n").expect("an HTTP response").1;
+    assert!(root.contains("BEGIN CERTIFICATE"), "{text}");
+    folder.write("trusted/ca.pem", root);
 }
 
 pub(crate) fn options(pairs: &[(&str, &str)]) -> Options {
