@@ -9,6 +9,7 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`sharing`] | several servers that share their certificates |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
@@ -47,6 +48,7 @@ mod repeat;
 mod run;
 mod server;
 mod signed;
+mod sharing;
 mod sockets;
 mod transports;
 mod upstream;
@@ -61,6 +63,7 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(sharing::trials());
     trials.extend(caching::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());

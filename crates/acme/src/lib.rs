@@ -10,6 +10,7 @@
 //! | [`account`], [`order`], [`ari`] | ACME (RFC 8555, RFC 9773); with [`http`] the only modules that name the ACME library |
 //! | [`http`] | requests to the CA: deadlines, roots, what a status line says |
 //! | [`certmagic`] | what CoreDNS and others have left, so that nothing is lost by a change |
+//! | [`rehearsal`] | a dry run at a CA for practice |
 //! | [`metrics`] | numbers for those who watch |
 //! | [`challenges`] | answers to DNS-01 challenges (RFC 8555 section 8.4) that are pending |
 //! | [`internal`] | a local CA for `tls internal` |
@@ -34,6 +35,7 @@ mod manager;
 mod metrics;
 mod order;
 mod preflight;
+mod rehearsal;
 mod spec;
 mod storage;
 mod store;
@@ -42,11 +44,12 @@ mod tests;
 
 pub use attempt::Limits;
 pub use bundle::{Bundle, BundleError, Validity};
-pub use challenges::{Answer, Challenges, Pending, Responder};
+pub use challenges::{Answer, Asker, Challenges, PEER_OPTION, Pending, Responder};
 pub use manager::{Entry, Manager, Status};
 pub use preflight::{Finding, Verdict};
+pub use rehearsal::{Outcome, rehearse};
 pub use spec::{
     Binding, ChallengeKind, Issuer, KeyType, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Options, RenewAt,
     Spec, SpecError,
 };
-pub use storage::Location;
+pub use storage::{EtcdLocation, EtcdTls, Location};

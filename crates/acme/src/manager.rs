@@ -17,7 +17,7 @@ use crate::ari::{self, Suggestion};
 use crate::attempt::{Attempt, Issued, Limits};
 use crate::backoff::{Backoff, Failure};
 use crate::bundle::{Bundle, Validity};
-use crate::challenges::Challenges;
+use crate::challenges::{Challenges, Managed};
 use crate::internal;
 use crate::machine::{Decision, decide, due};
 use crate::metrics::Metrics;
@@ -53,6 +53,8 @@ pub struct Entry {
     store: Store,
     limits: Limits,
     challenges: Arc<Challenges>,
+    /// Other servers' challenges of these names are answered as long as this lives.
+    _managed: Option<Managed>,
     live: ArcSwapOption<CertifiedKey>,
     state: Mutex<State>,
     started: AtomicBool,
@@ -172,7 +174,12 @@ impl Entry {
         upstreams: Arc<Mutex<Vec<SocketAddr>>>,
     ) -> Self {
         let store = Store::new(&spec);
+        let managed = match &spec.issuer {
+            Issuer::Internal => None,
+            Issuer::Acme { .. } => Some(challenges.manage(&spec, store.storage())),
+        };
         let entry = Self {
+            _managed: managed,
             metrics: Metrics::of(spec.names.first().map_or("", String::as_str)),
             upstreams,
             live: ArcSwapOption::empty(),
@@ -351,7 +358,7 @@ impl Entry {
                 return self.watch_closely();
             }
             Err(error) => {
-                let what = format!("the certificate folder cannot be used: {error}");
+                let what = format!("the storage cannot be used: {error}");
                 let pause = self.watch_closely();
                 self.metrics.set_storage(false);
                 if self.state().waiting.replace(what.clone()).as_ref() != Some(&what) {

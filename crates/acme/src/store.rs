@@ -52,7 +52,8 @@ impl Store {
         Self::with(spec, spec.storage.open())
     }
 
-    fn with(spec: &Spec, storage: Arc<dyn Storage>) -> Self {
+    /// In another storage than the one that is named.
+    pub(crate) fn with(spec: &Spec, storage: Arc<dyn Storage>) -> Self {
         let issuer_name = match &spec.issuer {
             Issuer::Acme { directory, .. } => issuer_key(directory),
             Issuer::Internal => "internal".to_owned(),

@@ -8,6 +8,9 @@
 //! | `identity` | what a listener shakes hands with |
 //! | `client` | which client certificates are taken |
 //! | `challenge` | the link that answers ACME challenges in every block |
+//! | `place` | where certificates are kept |
+//! | `owner` | which addresses the machine has, and who listens where |
+//! | `rehearsal` | the command `acme test` |
 //! | `bootstrap` | the responder for challenges where no block listens on their port |
 //!
 //! The certificates themselves are [`corten_acme`]'s.
@@ -18,22 +21,27 @@ mod client;
 mod config;
 mod identity;
 mod options;
+mod owner;
+mod place;
+mod rehearsal;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use corten_acme::{Entry, Manager};
+use corten_acme::{Entry, Issuer, Manager};
 use corten_plugin::corefile::Transport;
 use corten_plugin::{
-    BoxError, Context, Directive, Gates, Interest, Plugin, Process, Setup, SetupError, Stop,
+    BoxError, Context, Directive, Gates, Interest, Owed, Plugin, Process, Setup, SetupError, Stop,
     async_trait,
 };
 use tokio::task::JoinHandle;
 
-use bootstrap::Bootstrap;
-use challenge::Challenge;
+use bootstrap::{Bootstrap, Place, Wish};
+use challenge::{Challenge, Names};
 use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
+
+pub use rehearsal::test;
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -47,6 +55,8 @@ struct Tls {
     managed: Option<Managed>,
     process: Arc<Process>,
     watch: Mutex<Vec<JoinHandle<()>>>,
+    /// Where challenges arrive, while the generation serves.
+    wish: Mutex<Option<Wish>>,
 }
 
 /// Certificates that look after themselves.
@@ -58,6 +68,14 @@ struct Managed {
     challenge_port: u16,
     bind: Option<Vec<std::net::SocketAddr>>,
     on_renewal: OnRenewal,
+}
+
+impl Managed {
+    /// Whether a CA asks for the names.
+    fn is_challenged(&self) -> bool {
+        let mut issuers = self.entries.iter().map(|entry| &entry.spec().issuer);
+        issuers.any(|issuer| matches!(issuer, Issuer::Acme { .. }))
+    }
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -72,7 +90,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             let known = setup.process.service(Claims::default);
             let (mut entries, mut claims) = (Vec::new(), Vec::new());
             for spec in wanted.specs {
-                claims.push(known.add(&spec, &wanted.at)?);
+                let bind = setup.options.bind.clone();
+                claims.push(known.add(&spec, &wanted.at, wanted.challenge_port, bind)?);
                 entries.push(manager.entry(spec));
             }
             let identity =
@@ -90,17 +109,21 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         }
     };
     setup.options.tls = Some(Arc::new(identity));
-    if managed.is_some() {
+    let challenged = managed.as_ref().is_some_and(Managed::is_challenged);
+    if challenged {
         let challenge = setup
             .process
             .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
         setup.push_everywhere(Arc::clone(&*challenge) as _);
+        let names = Names(Arc::clone(manager.challenges()));
+        setup.process.service(Owed::default).set(Arc::new(names));
     }
     let process = Arc::clone(setup.process);
     setup.push(Tls {
         managed,
         process,
         watch: Mutex::default(),
+        wish: Mutex::default(),
     });
     Ok(())
 }
@@ -119,14 +142,9 @@ impl Plugin for Tls {
         let Some(managed) = &self.managed else {
             return Ok(());
         };
-        let port = managed.challenge_port;
-        let own = context
-            .listeners
-            .iter()
-            .any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
-        let challenges = managed.manager.challenges();
-        let bootstrap = Bootstrap::new(Arc::clone(challenges), port, managed.bind.clone(), own);
-        challenges.set_responder(Arc::new(bootstrap));
+        if managed.is_challenged() {
+            self.await_challenges(managed, context);
+        }
         for claim in &managed.claims {
             claim.start();
         }
@@ -156,10 +174,38 @@ impl Plugin for Tls {
     }
 
     async fn stop(&self, _: Stop) {
+        drop(
+            self.wish
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         let tasks = std::mem::take(&mut *self.watch.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             task.abort();
         }
+    }
+}
+
+impl Tls {
+    /// Sees to it that the CA reaches somebody when it asks.
+    fn await_challenges(&self, managed: &Managed, context: &Context) {
+        let port = managed.challenge_port;
+        let own = context
+            .listeners
+            .iter()
+            .any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
+        let challenges = managed.manager.challenges();
+        let bootstrap = self
+            .process
+            .service(|| Bootstrap::new(Arc::clone(challenges)));
+        let place = Place {
+            port,
+            bind: managed.bind.clone(),
+        };
+        let wish = bootstrap.want(place, own);
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish);
+        challenges.set_responder(Arc::clone(&*bootstrap) as _);
     }
 }
 

@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use corten_acme::{
-    Binding, ChallengeKind, Issuer, KeyType, LETS_ENCRYPT, Options, RenewAt, Spec, SpecError,
+    Binding, ChallengeKind, EtcdTls, Issuer, KeyType, LETS_ENCRYPT, Options, RenewAt, Spec,
+    SpecError,
 };
 use corten_plugin::corefile::{Line, Occurrence, Token};
 use corten_plugin::{Setup, SetupError};
@@ -33,6 +34,8 @@ pub(crate) const ACME: &[&str] = &[
     "ari",
     "challenge",
     "eab",
+    "etcd_credentials",
+    "etcd_tls",
     "expired",
     "fallback_ca",
     "key_type",
@@ -56,6 +59,8 @@ pub(crate) const COREDNS: &[&str] = &[
     "checkinterval",
     "client_auth",
     "eab",
+    "etcd_credentials",
+    "etcd_tls",
     "expired",
     "fallback_ca",
     "key_type",
@@ -71,6 +76,8 @@ pub(crate) const COREDNS: &[&str] = &[
 pub(crate) const INTERNAL: &[&str] = &[
     "certpath",
     "domain",
+    "etcd_credentials",
+    "etcd_tls",
     "expired",
     "on_renewal",
     "renew_at",
@@ -86,7 +93,9 @@ pub(crate) struct Managed {
     ca: Option<String>,
     roots: Option<PathBuf>,
     email: Option<String>,
-    folder: Option<PathBuf>,
+    pub(crate) certpath: Option<Token>,
+    pub(crate) etcd_credentials: Option<(String, String)>,
+    pub(crate) etcd_tls: Option<EtcdTls>,
     check_minutes: Option<u64>,
     port: Option<u16>,
     on_renewal: OnRenewal,
@@ -127,7 +136,8 @@ impl Managed {
                 self.options.with_system_roots = true;
             }
             "email" => self.email = Some(email(line.one_arg()?)?),
-            "certpath" | "storage" => self.folder = Some(setup.path(&line.one_arg()?.text)),
+            "certpath" | "storage" => self.certpath = Some(line.one_arg()?.clone()),
+            "etcd_credentials" | "etcd_tls" => self.etcd_option(setup, line, name)?,
             "checkinterval" => self.check_minutes = Some(minutes(line.one_arg()?)?),
             "port" => self.port = Some(port(line.one_arg()?)?),
             "on_renewal" => {
@@ -226,11 +236,10 @@ impl Managed {
         line: &Occurrence<'_>,
         issuer: Issuer,
     ) -> Result<Source, SetupError> {
-        let default = || match self.coredns {
-            true => setup.path(COREDNS_FOLDER),
-            false => default_folder(setup),
+        let storage = match (&self.certpath, self.coredns) {
+            (None, true) => setup.path(COREDNS_FOLDER).into(),
+            _ => self.storage(setup)?,
         };
-        let folder = self.folder.clone().unwrap_or_else(default);
         let interval =
             Duration::from_secs(60 * self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES));
         let names: Vec<_> = self.names.iter().map(String::as_str).collect();
@@ -240,7 +249,7 @@ impl Managed {
         };
         let mut specs: Vec<Spec> = Vec::new();
         for group in groups {
-            let spec = Spec::new(group, issuer.clone(), folder.clone(), interval)
+            let spec = Spec::new(group, issuer.clone(), storage.clone(), interval)
                 .and_then(|spec| spec.with(self.options.clone()))
                 .map_err(|error| self.place(line, &error))?;
             if !specs.contains(&spec) {
@@ -283,17 +292,6 @@ impl Managed {
         };
         token.error(text).into()
     }
-}
-
-/// Where CertMagic keeps its data, so that what is there is found.
-fn default_folder(setup: &Setup<'_>) -> PathBuf {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
-    data.map_or_else(|| setup.path(".corten"), |data| data.join("certmagic"))
 }
 
 fn one_of<T: Copy>(word: &Token, choices: &[(&str, T)]) -> Result<T, SetupError> {
