@@ -47,14 +47,14 @@ mod readme;
 mod repeat;
 mod run;
 mod server;
-mod signed;
 mod sharing;
+mod signed;
 mod sockets;
 mod transports;
 mod upstream;
+mod validation;
 mod web;
 mod web_attacks;
-mod validation;
 
 use libtest_mimic::Arguments;
 

@@ -23,9 +23,9 @@
 mod answer;
 mod batch;
 mod build;
+mod check;
 mod connections;
 mod doh;
-mod check;
 mod generation;
 mod http;
 mod life;
