@@ -35,9 +35,8 @@ pub(crate) fn apply(zone: &Zone, steps: &[Step]) -> Result<(Zone, Delta), Misfit
         return Err(Misfit::NotThere);
     };
     let mut builder = Builder::new(zone.apex());
-    let mut add = |record: &RecordBuf| {
-        builder.add(&record.owner, record.rtype, record.ttl, &record.rdata)
-    };
+    let mut add =
+        |record: &RecordBuf| builder.add(&record.owner, record.rtype, record.ttl, &record.rdata);
     let mut delta = Delta {
         before: first.before.clone(),
         after: last.after.clone(),
@@ -142,15 +141,16 @@ mod tests {
         let mut builder = Builder::new(b"\x07example\0");
         let records = names.iter().map(|name| record(name, 60));
         for record in records.chain([soa(serial)]) {
-            builder.add(&record.owner, record.rtype, record.ttl, &record.rdata).unwrap();
+            builder
+                .add(&record.owner, record.rtype, record.ttl, &record.rdata)
+                .unwrap();
         }
         builder.build().unwrap()
     }
 
     fn step(serial: u32, removed: &[(&str, u32)], added: &[(&str, u32)]) -> Step {
-        let records = |list: &[(&str, u32)]| {
-            list.iter().map(|(name, ttl)| record(name, *ttl)).collect()
-        };
+        let records =
+            |list: &[(&str, u32)]| list.iter().map(|(name, ttl)| record(name, *ttl)).collect();
         Step {
             before: soa(serial),
             after: soa(serial + 1),
@@ -165,8 +165,16 @@ mod tests {
         let (new, delta) = apply(
             &old,
             &[
-                step(1, &[("a.example", 60)], &[("d.example", 60), ("x.example", 60)]),
-                step(2, &[("b.example", 60), ("x.example", 60)], &[("b.example", 30)]),
+                step(
+                    1,
+                    &[("a.example", 60)],
+                    &[("d.example", 60), ("x.example", 60)],
+                ),
+                step(
+                    2,
+                    &[("b.example", 60), ("x.example", 60)],
+                    &[("b.example", 30)],
+                ),
                 step(3, &[("c.example", 60)], &[]),
                 step(4, &[], &[("c.example", 60)]),
             ],
@@ -174,9 +182,19 @@ mod tests {
         .unwrap();
         let names: Vec<_> = new
             .records()
-            .map(|record| (Name::from_wire(record.owner).unwrap().to_string(), record.ttl))
+            .map(|record| {
+                (
+                    Name::from_wire(record.owner).unwrap().to_string(),
+                    record.ttl,
+                )
+            })
             .collect();
-        let expected = [("example.", 60), ("b.example.", 30), ("c.example.", 60), ("d.example.", 60)];
+        let expected = [
+            ("example.", 60),
+            ("b.example.", 30),
+            ("c.example.", 60),
+            ("d.example.", 60),
+        ];
         assert_eq!(names, expected.map(|(name, ttl)| (name.to_owned(), ttl)));
         assert_eq!(new.soa().serial, 5);
         assert_eq!(delta, Delta::between(&old, &new));
@@ -189,11 +207,17 @@ mod tests {
             (vec![step(1, &[("b.example", 60)], &[])], Misfit::NotThere),
             (vec![step(1, &[], &[("a.example", 60)])], Misfit::There),
             (
-                vec![step(1, &[("a.example", 60)], &[]), step(2, &[("a.example", 60)], &[])],
+                vec![
+                    step(1, &[("a.example", 60)], &[]),
+                    step(2, &[("a.example", 60)], &[]),
+                ],
                 Misfit::NotThere,
             ),
             (
-                vec![step(1, &[], &[("b.example", 60)]), step(2, &[], &[("b.example", 60)])],
+                vec![
+                    step(1, &[], &[("b.example", 60)]),
+                    step(2, &[], &[("b.example", 60)]),
+                ],
                 Misfit::There,
             ),
             (vec![], Misfit::NotThere),

@@ -137,7 +137,9 @@ mod tests {
         let mut builder = Builder::new(&wire("cat.test"));
         let mut soa = vec![0, 0];
         soa.extend([0; 20]);
-        builder.add(&wire("cat.test"), RecordType::SOA, 0, &soa).unwrap();
+        builder
+            .add(&wire("cat.test"), RecordType::SOA, 0, &soa)
+            .unwrap();
         for line in lines {
             let [owner, rtype, value] = line.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("{line}");
@@ -173,14 +175,22 @@ mod tests {
             .iter()
             .map(|member| {
                 let id = String::from_utf8_lossy(&member.id).into_owned();
-                (id, member.zone.to_string(), member.moves_to.as_ref().map(Name::to_string))
+                (
+                    id,
+                    member.zone.to_string(),
+                    member.moves_to.as_ref().map(Name::to_string),
+                )
             })
             .collect();
         assert_eq!(
             shown,
             [
                 ("a".to_owned(), "one.test.".to_owned(), None),
-                ("b".to_owned(), "sub.two.test.".to_owned(), Some("other.test.".to_owned()))
+                (
+                    "b".to_owned(),
+                    "sub.two.test.".to_owned(),
+                    Some("other.test.".to_owned())
+                )
             ]
         );
     }
@@ -188,7 +198,10 @@ mod tests {
     #[test]
     fn what_is_no_catalog_is_refused() {
         for (lines, error) in [
-            (&["version TXT 2"][..], "catalog zone cat.test. has no NS record"),
+            (
+                &["version TXT 2"][..],
+                "catalog zone cat.test. has no NS record",
+            ),
             (
                 &["@ NS invalid"],
                 "catalog zone cat.test. must have exactly one version TXT record",
@@ -202,11 +215,21 @@ mod tests {
                 "catalog zone cat.test. must have exactly one version TXT record",
             ),
             (
-                &["@ NS invalid", "version TXT 2", "a.zones PTR x.test", "a.zones PTR y.test"],
+                &[
+                    "@ NS invalid",
+                    "version TXT 2",
+                    "a.zones PTR x.test",
+                    "a.zones PTR y.test",
+                ],
                 "catalog member a must have exactly one PTR record",
             ),
             (
-                &["@ NS invalid", "version TXT 2", "a.zones PTR x.test", "b.zones PTR X.test"],
+                &[
+                    "@ NS invalid",
+                    "version TXT 2",
+                    "a.zones PTR x.test",
+                    "b.zones PTR X.test",
+                ],
                 "catalog member zone x.test. is listed twice",
             ),
         ] {

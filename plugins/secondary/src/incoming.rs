@@ -127,7 +127,11 @@ impl Incoming {
             rdata: found.rdata[..].into(),
         };
         let soa = match found.rtype == RecordType::SOA && owner == self.apex {
-            true => Some(Soa::read(record.as_record()).ok_or(Broken::MalformedSoa)?.serial),
+            true => Some(
+                Soa::read(record.as_record())
+                    .ok_or(Broken::MalformedSoa)?
+                    .serial,
+            ),
             false => None,
         };
         match std::mem::replace(&mut self.state, State::Over) {
@@ -166,11 +170,7 @@ impl Incoming {
     }
 
     /// The second record decides what comes (RFC 1995 section 4).
-    fn second(
-        &mut self,
-        record: RecordBuf,
-        soa: Option<u32>,
-    ) -> Result<Option<Received>, Broken> {
+    fn second(&mut self, record: RecordBuf, soa: Option<u32>) -> Result<Option<Received>, Broken> {
         if let (Wanted::Since(own), Some(serial)) = (self.wanted, soa)
             && own == serial
             && self.newest()?.1 != serial

@@ -68,12 +68,29 @@ fn transfers_are_told_from_one_another() {
         (Since(2), &["SOA 3"], "more"),
         (
             Since(2),
-            &["SOA 3", "SOA 2", "a.example", "SOA 3", "b.example", "c.example", "SOA 3"],
+            &[
+                "SOA 3",
+                "SOA 2",
+                "a.example",
+                "SOA 3",
+                "b.example",
+                "c.example",
+                "SOA 3",
+            ],
             "-1+2",
         ),
         (
             Since(1),
-            &["SOA 3", "SOA 1", "SOA 2", "a.example", "SOA 2", "a.example", "SOA 3", "SOA 3"],
+            &[
+                "SOA 3",
+                "SOA 1",
+                "SOA 2",
+                "a.example",
+                "SOA 2",
+                "a.example",
+                "SOA 3",
+                "SOA 3",
+            ],
             "-0+1-1+0",
         ),
         // Changes that nobody asked for.
@@ -92,7 +109,11 @@ fn transfers_are_told_from_one_another() {
             &["SOA 4", "SOA 1", "SOA 2", "SOA 3"],
             "the changes do not hang together: after serial 2 comes 3",
         ),
-        (Whole, &["a.example"], "the transfer does not begin with the zone's SOA record"),
+        (
+            Whole,
+            &["a.example"],
+            "the transfer does not begin with the zone's SOA record",
+        ),
     ] {
         assert_eq!(shown(&fed(wanted, records)), result, "{records:?}");
     }
@@ -127,7 +148,13 @@ fn what_is_too_much_or_no_record_is_refused() {
     let mut incoming = Incoming::new(&apex, Wanted::Whole, BOUNDS);
     assert!(incoming.record(&found("SOA 1")).is_ok());
     assert!(incoming.record(&found("a.other")).is_ok());
-    assert!(matches!(incoming.record(&found("SOA 1")), Ok(Some(Received::Whole(_)))));
+    assert!(matches!(
+        incoming.record(&found("SOA 1")),
+        Ok(Some(Received::Whole(_)))
+    ));
     assert_eq!(incoming.strays, 1);
-    assert_eq!(incoming.record(&found("SOA 1")).unwrap_err(), Broken::Behind);
+    assert_eq!(
+        incoming.record(&found("SOA 1")).unwrap_err(),
+        Broken::Behind
+    );
 }
