@@ -120,7 +120,7 @@ async fn greet(
         None => None,
     };
     if web.is_some() && table.tls.is_empty() {
-        return web::serve(stream, who, beginning.rest, current).await;
+        return web::serve(stream, who, web::Spoken::Unknown, beginning.rest, current).await;
     }
     if listener.transport == Scheme::Dns {
         return Connection::new(stream, who, Transport::Tcp, beginning.rest)
@@ -165,7 +165,8 @@ async fn shake_hands(
     let config = identity.config(web.unwrap_or(DOT));
     let stream = timeout(limit, start.into_stream(config)).await??;
     if web.is_some() {
-        return web::serve(stream, who, Vec::new(), current).await;
+        let spoken = web::Spoken::agreed(stream.get_ref().1.alpn_protocol());
+        return web::serve(stream, who, spoken, Vec::new(), current).await;
     }
     Connection::new(stream, who, Transport::Tls, Vec::new())
         .run(current)

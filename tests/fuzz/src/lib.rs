@@ -9,22 +9,26 @@ mod expression;
 mod proxy;
 mod records;
 mod text;
+mod web;
 mod wire;
 
 pub use expression::expression;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
 pub use text::{corefile, name};
+pub use web::{http1, http2};
 pub use wire::{query, reply};
 
 /// A target: takes any octets.
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
+    ("http1", http1),
+    ("http2", http2),
     ("name", name),
     ("proxy", proxy),
     ("query", query),
