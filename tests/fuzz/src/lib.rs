@@ -10,6 +10,7 @@ mod master;
 mod proxy;
 mod records;
 mod text;
+mod web;
 mod wire;
 
 pub use expression::expression;
@@ -17,17 +18,20 @@ pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
 pub use text::{corefile, name};
+pub use web::{http1, http2};
 pub use wire::{query, reply};
 
 /// A target: takes any octets.
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
     ("master", master),
+    ("http1", http1),
+    ("http2", http2),
     ("name", name),
     ("proxy", proxy),
     ("query", query),

@@ -18,6 +18,8 @@ pub mod hpack;
 pub(crate) mod huffman;
 mod respond;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
