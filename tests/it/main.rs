@@ -13,7 +13,8 @@
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
-//! | [`transports`] | clients that mean no good |
+//! | [`transports`], [`floods`] | clients that mean no good |
+//! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -32,7 +33,9 @@ mod certificates;
 mod client;
 mod collectors;
 mod compare;
+mod doq;
 mod extended_error;
+mod floods;
 mod forwarding;
 mod http;
 mod life;
@@ -40,6 +43,7 @@ mod message;
 mod panics;
 mod parallel;
 mod proxied;
+mod quic;
 mod readme;
 mod repeat;
 mod run;
@@ -64,5 +68,7 @@ fn main() {
     trials.extend(http::trials());
     trials.extend(transports::trials());
     trials.extend(sockets::trials());
+    trials.extend(doq::trials());
+    trials.extend(floods::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
