@@ -6,6 +6,7 @@ pub mod message;
 pub mod mutate;
 
 mod expression;
+mod http3;
 mod master;
 mod proxy;
 mod records;
@@ -13,6 +14,7 @@ mod text;
 mod wire;
 
 pub use expression::expression;
+pub use http3::http3;
 pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
@@ -23,10 +25,11 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
+    ("http3", http3),
     ("master", master),
     ("name", name),
     ("proxy", proxy),
