@@ -17,6 +17,8 @@
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
 //! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
+//! | [`transports`], [`floods`] | clients that mean no good |
+//! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -35,7 +37,9 @@ mod certificates;
 mod client;
 mod collectors;
 mod compare;
+mod doq;
 mod extended_error;
+mod floods;
 mod forwarding;
 mod http;
 mod life;
@@ -43,6 +47,7 @@ mod message;
 mod panics;
 mod parallel;
 mod proxied;
+mod quic;
 mod readme;
 mod repeat;
 mod run;
@@ -75,5 +80,7 @@ fn main() {
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
     trials.extend(validation::trials());
+    trials.extend(doq::trials());
+    trials.extend(floods::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -59,6 +59,9 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_dnstap::PLUGIN,
     #[cfg(feature = "local")]
     corten_local::PLUGIN,
+    // CoreDNS has none; it answers for names that stay on this machine, as *local* does.
+    #[cfg(feature = "ddr")]
+    corten_ddr::PLUGIN,
     #[cfg(feature = "dns64")]
     corten_dns64::PLUGIN,
     #[cfg(feature = "any")]

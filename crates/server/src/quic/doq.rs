@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use corten_plugin::{Chain, Exchange, Phase};
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
@@ -19,6 +19,7 @@ use super::{DOQ_NO_ERROR, now};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::generation::{Generation, Table};
 use crate::limits;
+use crate::parts::{Piece, Sender};
 use crate::pool;
 use crate::udp::Place;
 use crate::worker::Current;
@@ -281,13 +282,18 @@ impl Stream {
         }
         let _work = work.unwrap_or_else(|| self.link.work());
         if let Some((chain, at, phase)) = waits {
-            let waiting: &Semaphore = self.table.waiting();
+            let table = Arc::clone(&self.table);
+            let waiting: &Semaphore = table.waiting();
             let Ok(_permit) = waiting.acquire().await else {
                 return;
             };
             output.truncate(2);
-            match go_on(&mut ex, &self.table, &chain, at, phase).await {
+            match self.go_on(&mut ex, &chain, at, phase).await {
                 true => finish(&mut ex, &mut output),
+                false if ex.is_sent() => {
+                    self.counters.no_error.increment();
+                    let _ = self.send.finish();
+                }
                 false => {
                     let _ = self.send.reset(UNSPECIFIED_ERROR);
                 }
@@ -307,6 +313,39 @@ impl Stream {
         }
         pool::give(ex);
         self.see_end(false).await;
+    }
+
+    /// Goes on with an exchange that waits; sends what comes in several messages (RFC 9250 section
+    /// 4.2). Returns whether there is a reply to send.
+    async fn go_on(&mut self, ex: &mut Exchange, chain: &Arc<Chain>, at: u8, phase: Phase) -> bool {
+        let (parts, mut pieces) = mpsc::channel(1);
+        ex.set_parts(Sender::new(parts));
+        let table = Arc::clone(&self.table);
+        let going = go_on(ex, &table, chain, at, phase);
+        tokio::pin!(going);
+        loop {
+            let (piece, done) = tokio::select! {
+                biased;
+                Some(piece) = pieces.recv() => (piece, None),
+                done = &mut going => match pieces.try_recv() {
+                    Ok(piece) => (piece, Some(done)),
+                    Err(_) => return done,
+                },
+            };
+            if let Piece::Part(part) = piece {
+                let (mut output, mut room) = (Vec::new(), Vec::new());
+                part.write(&mut output, &mut room);
+                let limit = self.table.tuning.streams.write;
+                let sent = timeout(limit, self.send.write_all(&output)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    // Whoever makes the messages learns that the client has gone.
+                    pieces.close();
+                }
+            }
+            if let Some(done) = done {
+                return done;
+            }
+        }
     }
 
     /// The rest of what [`Doq::take`] has begun.
