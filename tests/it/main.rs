@@ -9,6 +9,7 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`differential`] | random zones and questions, for us and for NSD, Knot and BIND |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
@@ -32,6 +33,7 @@ mod certificates;
 mod client;
 mod collectors;
 mod compare;
+mod differential;
 mod extended_error;
 mod forwarding;
 mod http;
@@ -56,6 +58,7 @@ fn main() {
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
     trials.extend(caching::trials());
+    trials.extend(differential::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
