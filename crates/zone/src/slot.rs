@@ -74,7 +74,8 @@ pub trait Catalogue: Send + Sync {
         self.slots().into_iter().find(|slot| slot.apex() == apex)
     }
 
-    /// Tells the listener of later versions for as long as it lives, also of zones that come later.
+    /// Tells the listener of later versions of every zone. Where zones come and go while the plugin
+    /// runs, of those that come later, too.
     fn listen(&self, listener: &Arc<dyn Listener>) {
         for slot in self.slots() {
             slot.listen(listener);
