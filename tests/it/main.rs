@@ -10,6 +10,7 @@
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`sharing`] | several servers that share their certificates |
+//! | [`differential`] | random zones and questions, for us and for NSD, Knot and BIND |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
@@ -38,6 +39,7 @@ mod client;
 mod collectors;
 mod compare;
 mod doq;
+mod differential;
 mod extended_error;
 mod floods;
 mod forwarding;
@@ -70,6 +72,7 @@ fn main() {
     trials.extend(acme::trials());
     trials.extend(sharing::trials());
     trials.extend(caching::trials());
+    trials.extend(differential::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
