@@ -59,6 +59,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_chaos::PLUGIN,
     #[cfg(feature = "loadbalance")]
     corten_loadbalance::PLUGIN,
+    #[cfg(feature = "tsig")]
+    corten_tsig_plugin::PLUGIN,
     #[cfg(feature = "rewrite")]
     corten_rewrite::PLUGIN,
     #[cfg(feature = "autopath")]
@@ -78,10 +80,14 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_minimal::PLUGIN,
     #[cfg(feature = "template")]
     corten_template::PLUGIN,
+    #[cfg(feature = "transfer")]
+    corten_transfer::PLUGIN,
     #[cfg(feature = "hosts")]
     corten_hosts::PLUGIN,
     #[cfg(feature = "file")]
     corten_file::PLUGIN,
+    #[cfg(feature = "secondary")]
+    corten_secondary::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]

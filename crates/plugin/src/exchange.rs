@@ -9,6 +9,8 @@ use corten_wire::{Query, Question, Rcode, Reply};
 
 use crate::lookup::{Lookups, Resolve};
 use crate::metadata::Metadata;
+use crate::parts::PartSink;
+use crate::seal::Seals;
 use crate::{Chain, Flow, Site, Spans};
 
 /// An error of any kind, for the *errors* plugin and the log.
@@ -62,6 +64,10 @@ pub struct Exchange {
     pub(crate) metadata: Metadata,
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
     pub(crate) lookups: OnceLock<Box<Lookups>>,
+    pub(crate) parts: Option<Arc<dyn PartSink>>,
+    /// All that there was to send has been sent in parts.
+    pub(crate) sent: bool,
+    pub(crate) seals: Seals,
     pub(crate) failure: Option<BoxError>,
     /// Which plugins work on the query, if anybody wants to know.
     pub(crate) spans: Option<Box<Spans>>,
@@ -91,6 +97,9 @@ impl Exchange {
             metadata: Metadata::default(),
             resolver: None,
             lookups: OnceLock::new(),
+            parts: None,
+            sent: false,
+            seals: Seals::default(),
             failure: None,
             spans: None,
             notes: Vec::new(),
@@ -117,6 +126,7 @@ impl Exchange {
             metadata: like.metadata.clone(),
             resolver: like.resolver.clone(),
             lookups: like.lookups.clone(),
+            seals: like.seals.inherited(),
             ..Self::new()
         }
     }
@@ -229,6 +239,9 @@ impl Exchange {
         self.metadata.clear();
         self.resolver = None;
         self.lookups.take();
+        self.parts = None;
+        self.sent = false;
+        self.seals.clear();
         self.failure = None;
         self.spans = None;
         self.notes.clear();

@@ -47,6 +47,17 @@ pub enum Interest {
     Nothing,
 }
 
+/// What a plugin has to do with dynamic updates (RFC 2136); read once, when the chain is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updates {
+    /// Nothing: its `on_query` is not called for them.
+    Skip,
+    /// It looks at them, as it does at queries.
+    See,
+    /// It serves them. Where no plugin of a block does they are answered with NOTIMP.
+    Serve,
+}
+
 /// Why a plugin is being stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -78,6 +89,12 @@ pub trait Plugin: Any + Send + Sync {
     /// for them: their data is of class IN, and a record of another class would be another record.
     fn any_class(&self) -> bool {
         false
+    }
+
+    /// Whether messages of OPCODE UPDATE are for this plugin, too. They are no queries: what stands
+    /// in them as the question is a zone.
+    fn updates(&self) -> Updates {
+        Updates::Skip
     }
 
     /// Way down. Must not block, wait or do I/O.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use corten_plugin::{Chain, Exchange, Flow, Phase, Progress, Resolve, Transport};
 use corten_wire::finish::{Carrier, header_only};
-use corten_wire::{Gate, Rcode};
+use corten_wire::{Gate, Opcode, Rcode, Updates};
 
 use crate::generation::Table;
 use crate::panics::{contain, contain_wait, mend};
@@ -59,7 +59,7 @@ pub(crate) fn answer<'t>(
         journey.transport,
         journey.received,
     );
-    match ex.query.read(message) {
+    match ex.query.read_also(message, table.updates) {
         Gate::Pass => (),
         Gate::Ignore => return Outcome::Nothing,
         Gate::Header(rcode) => {
@@ -68,7 +68,7 @@ pub(crate) fn answer<'t>(
         }
         Gate::Whole(rcode) => {
             let _ = ex.answer(rcode);
-            ex.reply.finish(&ex.query, carrier(journey.transport), out);
+            ex.finish(carrier(journey.transport), out);
             return Outcome::Reply(None);
         }
     }
@@ -86,6 +86,13 @@ pub(crate) fn answer<'t>(
     }) else {
         return refuse(ex, table, Rcode::REFUSED, out);
     };
+    if table.updates == Updates::Served
+        && ex.query.opcode() == Opcode::UPDATE
+        && !chain.serves_updates()
+    {
+        header_only(&ex.query, Rcode::NOTIMP, out);
+        return Outcome::Reply(None);
+    }
     match contain(table.panics, &table.name, || chain.run(ex)) {
         Some(Progress::Waits(at, phase)) => return Outcome::Waits(Waiting { chain, at, phase }),
         Some(Progress::Done(Flow::Drop)) => return Outcome::Nothing,
@@ -99,7 +106,7 @@ pub(crate) fn answer<'t>(
     if found.is_none() && ex.answered_by().is_none() {
         return refuse(ex, table, Rcode::REFUSED, out);
     }
-    ex.reply.finish(&ex.query, carrier(journey.transport), out);
+    ex.finish(carrier(journey.transport), out);
     Outcome::Reply(ex.has_afterwards().then_some(chain))
 }
 
@@ -107,7 +114,7 @@ pub(crate) fn answer<'t>(
 fn refuse<'t>(ex: &mut Exchange, table: &Table, rcode: Rcode, out: &mut Vec<u8>) -> Outcome<'t> {
     let _ = ex.answer(rcode);
     tell_refusal(ex, table);
-    ex.reply.finish(&ex.query, carrier(ex.transport), out);
+    ex.finish(carrier(ex.transport), out);
     Outcome::Reply(None)
 }
 
@@ -136,12 +143,12 @@ pub(crate) async fn go_on(
             tell_refusal(ex, table);
         }
     }
-    true
+    !ex.is_sent()
 }
 
 /// Appends the reply to `out`.
-pub(crate) fn finish(ex: &Exchange, out: &mut Vec<u8>) {
-    ex.reply.finish(&ex.query, carrier(ex.transport), out);
+pub(crate) fn finish(ex: &mut Exchange, out: &mut Vec<u8>) {
+    ex.finish(carrier(ex.transport), out);
 }
 
 /// Runs what plugins asked for behind the reply.

@@ -8,7 +8,7 @@ use corten_plugin::{
     Chain, Context, Exchange, MetadataCollector, Peers, Plugin, Refusals, Roster, Running, Site,
     TlsIdentity, View,
 };
-use corten_wire::{Class, Name, RecordType};
+use corten_wire::{Class, Name, RecordType, Updates};
 
 use tokio::sync::oneshot;
 
@@ -65,6 +65,8 @@ pub(crate) struct Table {
     pub(crate) elsewhere: Option<Arc<Chain>>,
     /// Classes other than IN reach plugins.
     pub(crate) any_class: bool,
+    /// Whether some block serves dynamic updates.
+    pub(crate) updates: Updates,
     pub(crate) panics: Policy,
     pub(crate) tls: Vec<Arc<dyn TlsIdentity>>,
     /// Who is told of queries that no chain answers.
@@ -104,6 +106,7 @@ impl Table {
             labels_max: 0,
             elsewhere: None,
             any_class: false,
+            updates: Updates::NotServed,
             panics: Policy::default(),
             tls: Vec::new(),
             refusals: None,
@@ -112,6 +115,13 @@ impl Table {
     }
 
     pub(crate) fn add(&mut self, zone: &Name, served: Served) {
+        if served
+            .chain
+            .as_ref()
+            .is_some_and(|chain| chain.serves_updates())
+        {
+            self.updates = Updates::Served;
+        }
         self.labels_max = self.labels_max.max(zone.label_count());
         self.zones
             .entry(zone.wire().into())

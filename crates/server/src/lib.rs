@@ -25,6 +25,7 @@ mod limits;
 mod listen;
 mod lookup;
 mod panics;
+mod parts;
 mod pool;
 mod proxied;
 mod stream;

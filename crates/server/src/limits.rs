@@ -20,6 +20,8 @@ pub(crate) const WAITING_MAX: usize = 16_384;
 pub(crate) const CONNECTIONS_MAX: usize = 8192;
 /// Queries of one connection that wait at the same time; reading stops until some are answered.
 pub(crate) const PIPELINE_MAX: usize = 128;
+/// Messages of one answer that wait to be written, when it has several.
+pub(crate) const PARTS_MAX: usize = 2;
 /// Queries of one connection that are answered in one go at most, and how many of them make a turn
 /// after which everybody else is served.
 pub(crate) const TURN_QUERIES_MAX: u64 = 128;

@@ -18,6 +18,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits;
+use crate::parts::{Piece, Room, Sender};
 use crate::pool;
 use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
@@ -166,6 +167,8 @@ struct Connection<S> {
     /// Where in `input` the first message begins that is not answered yet.
     begun: usize,
     output: Vec<u8>,
+    /// Places of parts that stand in the output.
+    parts: Vec<Room>,
     waiting: usize,
     /// When the last whole query came or a reply was ready, or the connection came.
     heard: Instant,
@@ -185,6 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input,
             begun: 0,
             output: Vec::new(),
+            parts: Vec::new(),
             waiting: 0,
             heard: Instant::now(),
             queries: 0,
@@ -197,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
     async fn run(mut self, mut current: Current) -> io::Result<()> {
-        let (sender, mut replies) = mpsc::channel::<Vec<u8>>(limits::PIPELINE_MAX);
+        let (sender, mut replies) = mpsc::channel(limits::PIPELINE_MAX);
         let mut generation = Arc::clone(&current.borrow_and_update());
         let silence = sleep(Duration::ZERO);
         tokio::pin!(silence);
@@ -238,7 +242,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 biased;
                 reply = replies.recv(), if self.waiting > 0 => {
                     self.collect(reply);
-                    while let Ok(reply) = replies.try_recv() {
+                    while self.output.len() < limits::WRITE_OCTETS
+                        && let Ok(reply) = replies.try_recv()
+                    {
                         self.collect(Some(reply));
                     }
                 }
@@ -279,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         table: &Arc<Table>,
         generation: &Arc<Generation>,
-        sender: &mpsc::Sender<Vec<u8>>,
+        sender: &mpsc::Sender<Piece>,
     ) -> bool {
         let (mut received, before) = (None, self.queries);
         while self.waiting < limits::PIPELINE_MAX && self.queries < self.limits.queries_max {
@@ -333,14 +339,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     tokio::spawn(async move {
                         let (_place, _generation) = (place, generation);
                         let mut out = Vec::new();
+                        ex.set_parts(Sender::new(sender.clone()));
                         if go_on(&mut ex, &table, &chain, at, phase).await {
                             out.extend_from_slice(&[0, 0]);
-                            finish(&ex, &mut out);
+                            finish(&mut ex, &mut out);
                             prefix(&mut out, 0);
                         }
                         // The channel has room for every waiter; it is closed when the client has
                         // gone.
-                        let _ = sender.send(out).await;
+                        let _ = sender.send(Piece::Last(out)).await;
                         if ex.has_afterwards() {
                             finish_afterwards(&mut ex, &table, &chain).await;
                         }
@@ -361,11 +368,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.heard + allowed
     }
 
-    /// Takes the reply of an exchange that waited; an empty one is none.
-    fn collect(&mut self, reply: Option<Vec<u8>>) {
+    /// Takes what an exchange that waited has to say; an empty reply is none.
+    fn collect(&mut self, piece: Option<Piece>) {
         self.heard = Instant::now();
-        self.waiting = self.waiting.saturating_sub(1);
-        self.output.extend_from_slice(&reply.unwrap_or_default());
+        match piece {
+            Some(Piece::Part(part)) => part.write(&mut self.output, &mut self.parts),
+            Some(Piece::Last(reply)) => {
+                self.waiting = self.waiting.saturating_sub(1);
+                self.output.extend_from_slice(&reply);
+            }
+            None => self.waiting = self.waiting.saturating_sub(1),
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -376,6 +389,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             })
             .await??;
             self.output.clear();
+            self.parts.clear();
         }
         for (mut ex, table, chain) in self.behind.drain(..) {
             let Some(place) = Place::take() else { continue };

@@ -8,6 +8,7 @@
 //! | [`datagram`] | UDP: random ports that carry a number of queries each |
 //! | [`stream`] | TCP and TLS: connections with many queries in flight |
 //! | [`https`] | DNS over HTTPS |
+//! | [`client_tls`] | roots and a client certificate, from files |
 //! | [`dial`] | how long a connection may take to open |
 //! | [`lane`] | one worker's sockets to one server |
 //! | [`tally`] | counters of one server |
@@ -17,6 +18,7 @@
 //! A worker has sockets of its own, so that workers do not meet, and no timer for a single query.
 //! What does not come from the server that was asked, or does not answer the question, is ignored
 //! (RFC 5452 section 9).
+pub mod client_tls;
 mod datagram;
 mod dial;
 mod error;

@@ -26,12 +26,20 @@ impl Reply {
     /// 3). Records are dropped from the end when they do not fit, and TC is set (RFC 2181 section
     /// 9), as CoreDNS does.
     pub fn finish(&self, query: &Query, carrier: Carrier, out: &mut Vec<u8>) {
+        self.finish_leaving(query, carrier, 0, out);
+    }
+
+    /// The same with room for `room` octets behind it: for a TSIG record.
+    ///
+    /// Where it does not fit, nothing but the question is left and TC is set (RFC 8945 section 5.3).
+    pub fn finish_leaving(&self, query: &Query, carrier: Carrier, room: usize, out: &mut Vec<u8>) {
         let edns = query.edns().filter(|_| query.client_speaks_edns());
         let limit = match (carrier, edns) {
             (Carrier::Stream, _) => MESSAGE_OCTETS_MAX,
             (Carrier::Datagram, Some(edns)) => usize::from(edns.udp_size.max(UDP_OCTETS_MIN)),
             (Carrier::Datagram, None) => usize::from(UDP_OCTETS_MIN),
-        };
+        }
+        .saturating_sub(room);
         let question_end = self
             .records
             .first()
@@ -52,6 +60,9 @@ impl Reply {
         while kept > 0 && end + opt_octets > limit {
             kept -= 1;
             end = usize::from(self.records[kept].start);
+        }
+        if room > 0 && kept < self.records.len() {
+            (kept, end) = (0, question_end.max(HEADER_OCTETS));
         }
         let start = out.len();
         out.extend_from_slice(&self.octets[..end.min(self.octets.len())]);

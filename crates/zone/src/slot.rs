@@ -73,6 +73,14 @@ pub trait Catalogue: Send + Sync {
     fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
         self.slots().into_iter().find(|slot| slot.apex() == apex)
     }
+
+    /// Tells the listener of later versions of every zone. Where zones come and go while the plugin
+    /// runs, of those that come later, too.
+    fn listen(&self, listener: &Arc<dyn Listener>) {
+        for slot in self.slots() {
+            slot.listen(listener);
+        }
+    }
 }
 
 impl Slot {

@@ -10,7 +10,7 @@ mod table;
 
 use corten_plugin::metrics::{Counter, registry};
 use corten_plugin::wire::{Name, Rcode};
-use corten_plugin::{BySite, Directive, Exchange, Flow, Plugin, Setup, SetupError};
+use corten_plugin::{BySite, Directive, Exchange, Flow, Plugin, Setup, SetupError, Updates};
 
 use config::Action;
 use table::Table;
@@ -72,6 +72,11 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
 impl Plugin for Acl {
     fn name(&self) -> &'static str {
         "acl"
+    }
+
+    /// Rules are about clients, whatever they want.
+    fn updates(&self) -> Updates {
+        Updates::See
     }
 
     /// Rules are about clients, whatever class they ask for.

@@ -7,11 +7,9 @@
 //! |---|---|
 //! | `config` | the directive's lines |
 //! | `targets` | the words behind FROM, and the servers that they stand for |
-//! | `client_tls` | TLS towards upstreams |
 //! | `engine` | the upstreams, and the task that follows names and files |
 //! | `resolve` | addresses of upstreams that are written as names |
 //! | here | the decisions |
-mod client_tls;
 mod config;
 mod engine;
 mod resolve;
