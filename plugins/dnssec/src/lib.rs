@@ -201,7 +201,7 @@ impl Dnssec {
         let receivers: Vec<_> = missing.iter().map(submit).collect();
         for (part, receiver) in missing.into_iter().zip(receivers) {
             let signed = receiver?.await.map_err(|_| NotSigned::Failed)??;
-            work.set_signed(part, signed);
+            work.set_signed(part, &signed);
         }
         self.counters.at(ex.site).entries(self.signer.cache.len());
         work.write(&ex.query, &mut ex.reply);

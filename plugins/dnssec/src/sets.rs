@@ -1,10 +1,8 @@
 //! The RRsets of a reply.
-use std::sync::Arc;
-
 use corten_plugin::Zones;
 use corten_plugin::wire::{Class, Name, Question, RecordType, Reply, Section, View};
 
-use crate::cache::{Key, Signed};
+use crate::cache::{Key, Place};
 use crate::zone_of;
 
 /// The question's name lies where the header ends.
@@ -28,7 +26,7 @@ pub(crate) struct Set {
     /// Whether it is to be signed.
     pub(crate) wanted: bool,
     pub(crate) key: Key,
-    pub(crate) signed: Option<Arc<Signed>>,
+    pub(crate) signed: Option<Place>,
 }
 
 /// All of them; keeps its memory.

@@ -16,7 +16,7 @@ use corten_dnssec::rrsig::Validity;
 use corten_plugin::Zones;
 use corten_plugin::wire::{Name, Query, Question, Rcode, RecordType, Reply, Section, View};
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Copies, Key, Signed};
 use crate::config::Denial;
 use crate::pool::Job;
 use crate::proof::{Proof, Proofs, Subject};
@@ -39,6 +39,7 @@ pub(crate) struct Work {
     rcode: Option<Rcode>,
     /// The proof answers the question: SOA and the like are left out.
     proof_answers: bool,
+    signatures: Copies,
     scratch: Vec<u8>,
 }
 
@@ -260,21 +261,21 @@ impl Work {
     ) -> bool {
         let (cache, zones) = (&*dnssec.signer.cache, dnssec.zones.names());
         let (view, mut complete) = (reply.view(), true);
+        let signatures = &mut self.signatures;
+        signatures.clear();
         let mut find = |part, key: &Key| {
-            let signed = cache
-                .find(key)
-                .filter(|signed| signed.validity().contains(now));
+            let found = cache.copy(key, now, signatures);
             let later = now.wrapping_add(RENEWAL);
             each(
                 part,
-                match &signed {
+                match &found {
                     None => Found::Not,
-                    Some(signed) if signed.validity().contains(later) => Found::Fresh,
+                    Some((_, validity)) if validity.contains(later) => Found::Fresh,
                     Some(_) => Found::Old,
                 },
             );
-            complete &= signed.is_some();
-            signed
+            complete &= found.is_some();
+            found.map(|(place, _)| place)
         };
         for index in 0..self.sets.len() {
             if !self.sets.at(index).wanted {
@@ -347,10 +348,11 @@ impl Work {
     }
 
     /// Notes the signatures of a part.
-    pub(crate) fn set_signed(&mut self, part: Part, signed: std::sync::Arc<crate::cache::Signed>) {
+    pub(crate) fn set_signed(&mut self, part: Part, signed: &Signed) {
+        let place = Some(self.signatures.add(signed));
         match part {
-            Part::Set(index) => self.sets.at_mut(index).signed = Some(signed),
-            Part::Proof(index) => self.proofs[index].signed = Some(signed),
+            Part::Set(index) => self.sets.at_mut(index).signed = place,
+            Part::Proof(index) => self.proofs[index].signed = place,
         }
     }
 
@@ -372,8 +374,7 @@ impl Work {
                     let Some(set) = self.sets.ending_with(index) else {
                         continue;
                     };
-                    let signatures = set.signed.iter().flat_map(|signed| signed.rdatas());
-                    for rdata in signatures {
+                    for rdata in self.signatures.rdatas(set.signed) {
                         new.like(old, record, RecordType::RRSIG, set.ttl, |out| {
                             out.octets(rdata);
                         });
@@ -381,7 +382,7 @@ impl Work {
                 }
                 for proof in proofs.iter().filter(|proof| proof.section == section) {
                     new.push(section, &proof.owner, proof.rtype, proof.ttl, &proof.rdata);
-                    for rdata in proof.signed.iter().flat_map(|signed| signed.rdatas()) {
+                    for rdata in self.signatures.rdatas(proof.signed) {
                         new.push(section, &proof.owner, RecordType::RRSIG, proof.ttl, rdata);
                     }
                 }

@@ -5,6 +5,7 @@
 pub mod message;
 pub mod mutate;
 
+mod dnssec;
 mod expression;
 mod http3;
 mod master;
@@ -14,6 +15,7 @@ mod text;
 mod web;
 mod wire;
 
+pub use dnssec::{keyfile, rdata};
 pub use expression::expression;
 pub use http3::http3;
 pub use master::master;
@@ -32,12 +34,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("expression", expression),
     ("gotemplate", gotemplate),
     ("http3", http3),
+    ("keyfile", keyfile),
     ("master", master),
     ("http1", http1),
     ("http2", http2),
     ("name", name),
     ("proxy", proxy),
     ("query", query),
+    ("rdata", rdata),
     ("record", record),
     ("reply", reply),
 ];
