@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use corten_plugin::{Build, Directive, Process, Reload};
+use corten_plugin::{Build, Directive, Gates, Process, Reload};
 use corten_server::{BUILT_IN, Server, Settings, Source, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -90,9 +90,14 @@ async fn serve(
         source: source(flags)?,
         dns_port: dns_port(flags)?,
     };
+    let gates = process.service(Gates::default);
     let server = Server::start(settings, process).await?;
     for warning in server.warnings() {
         tracing::warn!("{warning}");
+    }
+    tokio::select! {
+        () = gates.pass() => (),
+        code = signals.run(&server) => return Ok(code),
     }
     // Whoever waits for the banner finds the file.
     if let Some(path) = &flags.pidfile

@@ -12,6 +12,7 @@ mod directive;
 pub mod endpoint;
 mod exchange;
 mod format;
+mod gates;
 mod listener;
 mod lookup;
 mod metadata;
@@ -38,6 +39,7 @@ pub use directive::{Directive, checked};
 pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
+pub use gates::Gates;
 pub use http;
 pub use listener::{
     HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,

@@ -3,7 +3,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `config` | the directive's three forms |
+//! | `config`, `options` | the directive's forms, and their options |
+//! | `claims` | which block wants which certificate |
 //! | `identity` | what a listener shakes hands with |
 //! | `client` | which client certificates are taken |
 //! | `challenge` | the link that answers ACME challenges in every block |
@@ -14,9 +15,11 @@
 //! The certificates themselves are [`corten_acme`]'s.
 mod bootstrap;
 mod challenge;
+mod claims;
 mod client;
 mod config;
 mod identity;
+mod options;
 mod owner;
 mod place;
 
@@ -25,13 +28,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use corten_acme::{Entry, Issuer, Manager};
 use corten_plugin::corefile::Transport;
 use corten_plugin::{
-    BoxError, Context, Directive, Interest, Owed, Plugin, Process, Setup, SetupError, Stop,
+    BoxError, Context, Directive, Gates, Interest, Owed, Plugin, Process, Setup, SetupError, Stop,
     async_trait,
 };
 use tokio::task::JoinHandle;
 
 use bootstrap::{Bootstrap, Place, Wish};
 use challenge::{Challenge, Names};
+use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
 
@@ -46,14 +50,16 @@ pub static PLUGIN: Directive = Directive {
 struct Tls {
     managed: Option<Managed>,
     process: Arc<Process>,
-    watch: Mutex<Option<JoinHandle<()>>>,
+    watch: Mutex<Vec<JoinHandle<()>>>,
     /// Where challenges arrive, while the generation serves.
     wish: Mutex<Option<Wish>>,
 }
 
-/// A certificate that looks after itself.
+/// Certificates that look after themselves.
 struct Managed {
-    entry: Arc<Entry>,
+    entries: Vec<Arc<Entry>>,
+    claims: Vec<Arc<Claim>>,
+    startup_waits: bool,
     manager: Arc<Manager>,
     challenge_port: u16,
     bind: Option<Vec<std::net::SocketAddr>>,
@@ -63,7 +69,8 @@ struct Managed {
 impl Managed {
     /// Whether a CA asks for the names.
     fn is_challenged(&self) -> bool {
-        matches!(self.entry.spec().issuer, Issuer::Acme { .. })
+        let by_ca = |entry: &Arc<Entry>| matches!(entry.spec().issuer, Issuer::Acme { .. });
+        self.entries.iter().any(by_ca)
     }
 }
 
@@ -75,32 +82,29 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             Identity::from_files(&certificate, &key, &config.client)?,
             None,
         ),
-        Source::Managed {
-            spec,
-            challenge_port,
-            on_renewal,
-            at,
-        } => {
-            let entry = manager
-                .entry(spec)
-                .map_err(|error| SetupError::new(error.to_string()).at(&at))?;
-            let identity = Identity::from_entry(Arc::clone(&entry), &config.client)?;
-            let bind = setup.options.bind.clone();
-            (
-                identity,
-                Some(Managed {
-                    entry,
-                    manager: Arc::clone(&manager),
-                    challenge_port,
-                    bind,
-                    on_renewal,
-                }),
-            )
+        Source::Managed(wanted) => {
+            let known = setup.process.service(Claims::default);
+            let (mut entries, mut claims) = (Vec::new(), Vec::new());
+            for spec in wanted.specs {
+                claims.push(known.add(&spec, &wanted.at)?);
+                entries.push(manager.entry(spec));
+            }
+            let identity =
+                Identity::from_entries(entries.clone(), wanted.strict_names, &config.client)?;
+            let managed = Managed {
+                entries,
+                claims,
+                startup_waits: wanted.startup_waits,
+                manager: Arc::clone(&manager),
+                challenge_port: wanted.challenge_port,
+                bind: setup.options.bind.clone(),
+                on_renewal: wanted.on_renewal,
+            };
+            (identity, Some(managed))
         }
     };
     setup.options.tls = Some(Arc::new(identity));
-    let challenged = managed.as_ref().is_some_and(Managed::is_challenged);
-    if challenged {
+    if managed.as_ref().is_some_and(Managed::is_challenged) {
         let challenge = setup
             .process
             .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
@@ -112,8 +116,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     setup.push(Tls {
         managed,
         process,
-        watch: Mutex::new(None),
-        wish: Mutex::new(None),
+        watch: Mutex::default(),
+        wish: Mutex::default(),
     });
     Ok(())
 }
@@ -135,21 +139,32 @@ impl Plugin for Tls {
         if managed.is_challenged() {
             self.await_challenges(managed, context);
         }
-        managed.entry.start();
-        if managed.on_renewal == OnRenewal::Reload {
-            let task = tokio::spawn(reload_on_renewal(
-                Arc::clone(&managed.entry),
-                Arc::clone(&self.process),
-            ));
-            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        for claim in &managed.claims {
+            claim.start();
+        }
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in &managed.entries {
+            entry.start();
+            if managed.on_renewal == OnRenewal::Reload {
+                let (entry, process) = (Arc::clone(entry), Arc::clone(&self.process));
+                watch.push(tokio::spawn(reload_on_renewal(entry, process)));
+            }
+            if managed.startup_waits {
+                let entry = Arc::clone(entry);
+                let gate = async move { entry.until_ready().await };
+                context.process.service(Gates::default).add(gate);
+            }
         }
         Ok(())
     }
 
     fn ready(&self) -> bool {
-        self.managed
-            .as_ref()
-            .is_none_or(|managed| managed.entry.current().is_some())
+        self.managed.as_ref().is_none_or(|managed| {
+            managed
+                .entries
+                .iter()
+                .all(|entry| entry.current().is_some())
+        })
     }
 
     async fn stop(&self, _: Stop) {
@@ -159,12 +174,8 @@ impl Plugin for Tls {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        if let Some(task) = self
-            .watch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        let tasks = std::mem::take(&mut *self.watch.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
             task.abort();
         }
     }
