@@ -208,7 +208,7 @@ impl Attempt<'_> {
 }
 
 /// Roots and contact address of a CA.
-fn parts(issuer: &Issuer) -> (Option<&PathBuf>, Option<&str>) {
+pub(crate) fn parts(issuer: &Issuer) -> (Option<&PathBuf>, Option<&str>) {
     match issuer {
         Issuer::Acme { roots, email, .. } => (roots.as_ref(), email.as_deref()),
         Issuer::Internal => (None, None),

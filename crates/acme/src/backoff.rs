@@ -80,7 +80,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Storage => "the certificate folder cannot be used",
+            Self::Storage => "the storage cannot be used",
             Self::Preflight => "not ready for the CA",
             Self::Clock => "the clock is wrong",
             Self::Unreachable => "no certificate",

@@ -161,10 +161,9 @@ impl Order<'_> {
         let proofs = patiently!(self.proofs(account, order))?;
         let mut served = Vec::with_capacity(proofs.len());
         for proof in &proofs {
-            let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
-            let pending = self.challenges.publish_name(&name, proof.value.clone());
-            pending.share().await;
-            served.push(pending);
+            let value = proof.value.clone();
+            let (prefix, domain) = (&proof.prefix, &proof.domain);
+            served.push(self.challenges.publish(prefix, domain, value).await);
         }
         // Whoever is asked, and cannot be seen from here, has looked by then.
         sleep(SETTLE).await;
@@ -313,6 +312,10 @@ pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
         Error::Api(problem) if is_problem(error, "rateLimited") => {
             (problem.to_string(), Failure::RateLimited)
         }
+        Error::Api(problem) if is_problem(error, "externalAccountRequired") => (
+            format!("{problem}; register with the CA and write 'eab KID HMAC'"),
+            Failure::Refused,
+        ),
         Error::Api(problem) => (problem.to_string(), Failure::Refused),
         Error::Other(other) if other.is::<Refused>() => (other.to_string(), Failure::Validation),
         Error::Other(other) if other.is::<Invisible>() => (other.to_string(), Failure::Preflight),

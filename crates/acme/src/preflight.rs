@@ -348,8 +348,7 @@ pub(crate) async fn look(
     for name in bare {
         let prefix = spec.options.challenge.prefix();
         let (record, value) = (format!("{prefix}.{name}"), probe_value());
-        let served = challenges.publish_name(&record, value.clone());
-        served.share().await;
+        let _served = challenges.publish(prefix, name, value.clone()).await;
         findings.push(Finding {
             what: format!("a record of {record}, as the CA will look for it"),
             verdict: places.look(&record, &value, patience).await,

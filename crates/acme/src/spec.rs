@@ -182,6 +182,13 @@ impl Spec {
             .collect::<Result<Vec<_>, _>>()?;
         names.sort();
         names.dedup();
+        // CAs refuse a name beside a wildcard that covers it.
+        let wildcards: Vec<_> = names
+            .iter()
+            .filter(|name| name.starts_with("*."))
+            .cloned()
+            .collect();
+        names.retain(|name| name.starts_with("*.") || !covers(&wildcards, name));
         match names.len() {
             0 => return Err(SpecError::NoName),
             count if count > NAMES_MAX => return Err(SpecError::TooManyNames(count)),
@@ -217,6 +224,11 @@ impl Spec {
         Ok(self)
     }
 
+    /// Other servers that may know the answer to a challenge.
+    pub(crate) fn peers(&self) -> &[SocketAddr] {
+        &self.options.peers
+    }
+
     /// Directories of the CAs, in the order in which they are asked; none for the local CA.
     pub(crate) fn directories(&self) -> Vec<&str> {
         let first = match &self.issuer {
@@ -225,11 +237,6 @@ impl Spec {
         };
         let others = self.options.fallback.iter().map(String::as_str);
         first.into_iter().chain(others).collect()
-    }
-
-    /// Other servers that may know the answer to a challenge.
-    pub(crate) fn peers(&self) -> &[SocketAddr] {
-        &self.options.peers
     }
 
     /// Whether a certificate for these names is good for `server_name`.
@@ -312,11 +319,17 @@ mod tests {
     #[test]
     fn names_are_brought_into_form() {
         let spec = spec(
-            &["NS1.Example.org.", "*.example.org", "ns1.example.org"],
+            &[
+                "NS1.Example.org.",
+                "*.b.example.org",
+                "a.b.example.org",
+                "ns1.example.org",
+            ],
             "ca.example/dir",
         )
         .unwrap();
-        assert_eq!(spec.names, ["*.example.org", "ns1.example.org"]);
+        // A wildcard covers the name beside it, which CAs refuse.
+        assert_eq!(spec.names, ["*.b.example.org", "ns1.example.org"]);
         assert_eq!(
             spec.issuer,
             Issuer::Acme {
@@ -330,8 +343,8 @@ mod tests {
             other.names,
             ["*.xn--bcher-kva.example", "xn--bcher-kva.example"]
         );
-        assert!(spec.covers("A.example.org") && spec.covers("ns1.example.org."));
-        assert!(!spec.covers("a.b.example.org") && !spec.covers("example.org"));
+        assert!(spec.covers("A.b.example.org") && spec.covers("ns1.example.org."));
+        assert!(!spec.covers("a.a.b.example.org") && !spec.covers("b.example.org"));
     }
 
     #[test]

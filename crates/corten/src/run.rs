@@ -13,7 +13,7 @@ use crate::flags::{self, FlagError, Flags};
 use crate::logging;
 
 /// Port of plain DNS (RFC 1035 section 4.2).
-const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
 /// What this program was built from.
 const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
@@ -25,7 +25,15 @@ const STDIN_OCTETS_MAX: u64 = 16 << 20;
 
 /// Runs the program with these directives.
 pub(crate) fn main(directives: Vec<&'static Directive>) -> ExitCode {
-    let flags = match flags::read(std::env::args().skip(1)) {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    #[cfg(feature = "tls")]
+    match words.split_first() {
+        Some((command, rest)) if command == "acme" => return crate::acme::main(directives, rest),
+        Some((command, rest)) if command == "certs" => return crate::certs::main(directives, rest),
+        Some((command, rest)) if command == "trust" => return crate::trust::main(directives, rest),
+        _ => (),
+    }
+    let flags = match flags::read(words) {
         Ok(flags) => flags,
         Err(FlagError::Help) => {
             complain(flags::USAGE);
@@ -244,11 +252,11 @@ fn names(directives: &[&'static Directive]) -> String {
 }
 
 /// A text for standard output; whoever closed it does not want it.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// A text for standard error.
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }

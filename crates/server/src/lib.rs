@@ -13,11 +13,13 @@
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
 //! | [`life`] | start, reload, stop |
+//! | [`check`] | a configuration that is built and not served |
 //!
 //! No directive's name occurs here: directives that change a listener set `ServerOptions`.
 mod answer;
 mod batch;
 mod build;
+mod check;
 mod generation;
 mod http;
 mod life;
@@ -32,5 +34,6 @@ mod tuning;
 mod udp;
 mod worker;
 
+pub use check::Checked;
 pub use life::{BUILT_IN, Server, Settings, Source, StartError};
 pub use panics::install_panic_hook;

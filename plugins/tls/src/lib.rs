@@ -8,9 +8,11 @@
 //! | `identity` | what a listener shakes hands with |
 //! | `client` | which client certificates are taken |
 //! | `challenge` | the link that answers ACME challenges in every block |
-//! | `bootstrap` | the responder for challenges where no block listens on their port |
 //! | `place` | where certificates are kept |
 //! | `owner` | which addresses the machine has, and who listens where |
+//! | `sight` | the commands `certs` and `trust` |
+//! | `rehearsal` | the command `acme test` |
+//! | `bootstrap` | the responder for challenges where no block listens on their port |
 //!
 //! The certificates themselves are [`corten_acme`]'s.
 mod bootstrap;
@@ -22,6 +24,8 @@ mod identity;
 mod options;
 mod owner;
 mod place;
+mod rehearsal;
+mod sight;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,6 +42,10 @@ use challenge::{Challenge, Names};
 use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
+
+pub use corten_acme::{Report, root_hash};
+pub use rehearsal::test;
+pub use sight::{certificates, local_roots};
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -69,8 +77,8 @@ struct Managed {
 impl Managed {
     /// Whether a CA asks for the names.
     fn is_challenged(&self) -> bool {
-        let by_ca = |entry: &Arc<Entry>| matches!(entry.spec().issuer, Issuer::Acme { .. });
-        self.entries.iter().any(by_ca)
+        let mut issuers = self.entries.iter().map(|entry| &entry.spec().issuer);
+        issuers.any(|issuer| matches!(issuer, Issuer::Acme { .. }))
     }
 }
 
@@ -86,7 +94,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             let known = setup.process.service(Claims::default);
             let (mut entries, mut claims) = (Vec::new(), Vec::new());
             for spec in wanted.specs {
-                claims.push(known.add(&spec, &wanted.at)?);
+                let bind = setup.options.bind.clone();
+                claims.push(known.add(&spec, &wanted.at, wanted.challenge_port, bind)?);
                 entries.push(manager.entry(spec));
             }
             let identity =
@@ -104,7 +113,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         }
     };
     setup.options.tls = Some(Arc::new(identity));
-    if managed.as_ref().is_some_and(Managed::is_challenged) {
+    let challenged = managed.as_ref().is_some_and(Managed::is_challenged);
+    if challenged {
         let challenge = setup
             .process
             .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
