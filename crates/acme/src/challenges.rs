@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use crate::spec::Spec;
 use crate::storage::Storage;
 use elsewhere::Elsewhere;
+pub(crate) use elsewhere::SETTLE;
 pub use peers::PEER_OPTION;
 
 /// What stands in front of a name whose control is to be shown, alone or behind a label of an

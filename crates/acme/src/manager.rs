@@ -15,22 +15,21 @@ use tokio::sync::watch;
 
 use crate::ari::{self, Suggestion};
 use crate::attempt::{Attempt, Issued, Limits};
-use crate::backoff::{Backoff, Failure};
+use crate::backoff::{Backoff, Failure, seconds};
 use crate::bundle::{Bundle, Validity};
 use crate::challenges::{Challenges, Managed};
 use crate::internal;
 use crate::machine::{Decision, decide, due};
 use crate::metrics::Metrics;
 use crate::order::ObtainError;
+use crate::report::{LAST_ERROR, LastError};
 use crate::spec::{Issuer, Spec};
 use crate::storage::Lease;
-use crate::store::{Store, Stored};
+use crate::store::{RETRY, Store, Stored};
 use alarm::Alarms;
 
 /// Resolvers beside the system's.
 const UPSTREAMS_MAX: usize = 8;
-/// File of the failed attempts.
-const RETRY: &str = "retry.json";
 /// How often the storage is looked at for what another server has obtained.
 const WATCH: Duration = Duration::from_secs(60);
 /// The same while another server is at work, or the storage cannot be used.
@@ -393,6 +392,7 @@ impl Entry {
                 self.state().backoff = Backoff::default();
                 if stored.is_some() {
                     let _ = self.store.save_json(RETRY, &Backoff::default()).await;
+                    let _ = self.store.save_json(LAST_ERROR, &None::<LastError>).await;
                 }
                 self.swap(&bundle, stored);
                 self.metrics.renewed(SystemTime::now());
@@ -510,6 +510,11 @@ impl Entry {
         // For the other servers, too; unless one of them has taken over.
         if lease.check().await.is_ok() {
             let _ = self.store.save_json(RETRY, &backoff).await;
+            let error = LastError {
+                what: error.what.clone(),
+                at: seconds(now),
+            };
+            let _ = self.store.save_json(LAST_ERROR, &Some(error)).await;
         }
         let next = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
         self.complain(

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::account::Accounts;
 use crate::ari;
 use crate::backoff::Failure;
-use crate::challenges::{Challenges, Pending};
+use crate::challenges::{Challenges, Pending, SETTLE};
 use crate::http::{NoDirectory, Transport, Unavailable};
 use crate::preflight::Places;
 use crate::spec::{ChallengeKind, KeyType, Spec};
@@ -165,6 +165,8 @@ impl Order<'_> {
             let (prefix, domain) = (&proof.prefix, &proof.domain);
             served.push(self.challenges.publish(prefix, domain, value).await);
         }
+        // Whoever is asked, and cannot be seen from here, has looked by then.
+        sleep(SETTLE).await;
         for proof in &proofs {
             let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
             if let Err(words) = self.places.wait_visible(&name, &proof.value).await {

@@ -7,9 +7,7 @@ use crate::ari::{self, Suggestion};
 use crate::backoff::seconds;
 use crate::http::Transport;
 use crate::spec::Issuer;
-
-/// File of what the CA has said.
-const SUGGESTION: &str = "renewal.json";
+use crate::store::SUGGESTION;
 
 impl Entry {
     /// Asks the CA if it is time to, or takes up what another server has asked.
