@@ -356,3 +356,6 @@ pub(crate) async fn look(
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

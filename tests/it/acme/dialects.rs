@@ -1,10 +1,11 @@
 //! Both dialects, what others have left, and what newer CAs have.
 use std::collections::BTreeMap;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Failed;
 use serde_json::Value;
 
 use super::scene::{ACCOUNT, LIVE, NAME, ORDER, Scene, is_modern};
+use super::side::{Test, test};
 use crate::server::{Process, binary};
 
 impl Scene {
@@ -231,17 +232,17 @@ fn dry_run() -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     vec![
-        Trial::test("acme::coredns_form", coredns_form),
-        Trial::test(
+        test("acme::coredns_form", coredns_form),
+        test(
             "acme::certmagic_tree_is_taken_over",
             certmagic_tree_is_taken_over,
         ),
-        Trial::test("acme::external_account", external_account),
-        Trial::test("acme::profiles", profiles),
-        Trial::test("acme::kinds_of_challenges", kinds_of_challenges),
-        Trial::test("acme::renewal_information", renewal_information),
-        Trial::test("acme::dry_run", dry_run),
+        test("acme::external_account", external_account),
+        test("acme::profiles", profiles),
+        test("acme::kinds_of_challenges", kinds_of_challenges),
+        test("acme::renewal_information", renewal_information),
+        test("acme::dry_run", dry_run),
     ]
 }

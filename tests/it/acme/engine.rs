@@ -2,9 +2,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Failed;
 
 use super::scene::{LIVE, NAME, ORDER, Scene};
+use super::side::{Test, test};
 use crate::client;
 use crate::server::{Process, binary};
 
@@ -178,18 +179,18 @@ fn a_peer_that_knows_nothing_is_named() -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     vec![
-        Trial::test("acme::wildcard_and_its_parent", wildcard_and_its_parent),
-        Trial::test("acme::reload_that_adds_a_name", reload_that_adds_a_name),
-        Trial::test("acme::nonces_are_rejected", nonces_are_rejected),
-        Trial::test("acme::ca_freezes_at_renewal", ca_freezes_at_renewal),
-        Trial::test("acme::stop_in_an_order", stop_in_an_order),
-        Trial::test(
+        test("acme::wildcard_and_its_parent", wildcard_and_its_parent),
+        test("acme::reload_that_adds_a_name", reload_that_adds_a_name),
+        test("acme::nonces_are_rejected", nonces_are_rejected),
+        test("acme::ca_freezes_at_renewal", ca_freezes_at_renewal),
+        test("acme::stop_in_an_order", stop_in_an_order),
+        test(
             "acme::start_waits_for_the_certificate",
             start_waits_for_the_certificate,
         ),
-        Trial::test(
+        test(
             "acme::a_peer_that_knows_nothing_is_named",
             a_peer_that_knows_nothing_is_named,
         ),
