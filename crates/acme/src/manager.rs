@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::ari::{self, Suggestion};
 use crate::attempt::{Attempt, Issued, Limits};
-use crate::backoff::{Backoff, Failure};
+use crate::backoff::{Backoff, Failure, longest_pause};
 use crate::bundle::{Bundle, Validity};
 use crate::challenges::{Challenges, Managed};
 use crate::internal;
@@ -496,13 +496,11 @@ impl Entry {
         let now = SystemTime::now();
         let backoff = {
             let mut state = self.state();
-            let left = state
-                .validity
-                .map(|validity| validity.until.duration_since(now).unwrap_or_default());
+            let longest = state.validity.map(|validity| longest_pause(validity, now));
             let directories = self.spec.directories();
             state
                 .backoff
-                .failed(error.failure, now, left, error.retry_after, &directories);
+                .failed(error.failure, now, longest, error.retry_after, &directories);
             state.last_error = Some(error.what.clone());
             state.backoff.clone()
         };
