@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::account::Accounts;
 use crate::ari;
 use crate::backoff::Failure;
-use crate::challenges::{Challenges, Pending};
+use crate::challenges::{Challenges, Pending, SETTLE};
 use crate::http::{NoDirectory, Transport, Unavailable};
 use crate::preflight::Places;
 use crate::spec::{ChallengeKind, KeyType, Spec};
@@ -161,9 +161,14 @@ impl Order<'_> {
         let proofs = patiently!(self.proofs(account, order))?;
         let mut served = Vec::with_capacity(proofs.len());
         for proof in &proofs {
-            let value = proof.value.clone();
-            let (prefix, domain) = (&proof.prefix, &proof.domain);
-            served.push(self.challenges.publish(prefix, domain, value).await);
+            let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
+            let pending = self.challenges.publish_name(&name, proof.value.clone());
+            pending.share().await;
+            served.push(pending);
+        }
+        // Whoever is asked, and cannot be seen from here, has looked by then.
+        if !served.is_empty() {
+            sleep(SETTLE).await;
         }
         for proof in &proofs {
             let name = format!("{}.{}", proof.prefix, bare(&proof.domain));

@@ -109,8 +109,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         }
     };
     setup.options.tls = Some(Arc::new(identity));
-    let challenged = managed.as_ref().is_some_and(Managed::is_challenged);
-    if challenged {
+    if managed.as_ref().is_some_and(Managed::is_challenged) {
         let challenge = setup
             .process
             .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));

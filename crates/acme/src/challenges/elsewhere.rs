@@ -18,6 +18,8 @@ use crate::store::short_hash;
 
 /// How long what was found counts, and that nothing was found.
 const MEMORY: Duration = Duration::from_secs(1);
+/// After this time every server knows of a value that has been shared.
+pub(crate) const SETTLE: Duration = Duration::from_millis(1100);
 /// A look into the storage is given up after this time: the CA would not wait longer.
 const LOOK: Duration = Duration::from_secs(2);
 /// Values of one name that are read; two are common.
