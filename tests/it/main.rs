@@ -9,6 +9,7 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`challenges`] | what is answered at a challenge's name, and what an operator sees |
 //! | [`sharing`] | several servers that share their certificates |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
@@ -30,6 +31,7 @@ mod base64;
 mod caching;
 mod cases;
 mod certificates;
+mod challenges;
 mod client;
 mod collectors;
 mod compare;
@@ -58,6 +60,7 @@ fn main() {
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
     trials.extend(sharing::trials());
+    trials.extend(challenges::trials());
     trials.extend(caching::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());

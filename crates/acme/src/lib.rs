@@ -14,6 +14,7 @@
 //! | [`metrics`] | numbers for those who watch |
 //! | [`challenges`] | answers to DNS-01 challenges (RFC 8555 section 8.4) that are pending |
 //! | [`internal`] | a local CA for `tls internal` |
+//! | [`report`] | what an operator wants to know, from what is stored |
 //! | [`store`], [`bundle`] | key and chain in one text, verified before use |
 //! | [`storage`] | where texts are kept, shared by several servers |
 //!
@@ -36,6 +37,7 @@ mod metrics;
 mod order;
 mod preflight;
 mod rehearsal;
+mod report;
 mod spec;
 mod storage;
 mod store;
@@ -45,9 +47,11 @@ mod tests;
 pub use attempt::Limits;
 pub use bundle::{Bundle, BundleError, Validity};
 pub use challenges::{Answer, Asker, Challenges, PEER_OPTION, Pending, Responder};
+pub use internal::{root_hash, roots};
 pub use manager::{Entry, Manager, Status};
 pub use preflight::{Finding, Verdict};
 pub use rehearsal::{Outcome, rehearse};
+pub use report::{Report, report};
 pub use spec::{
     Binding, ChallengeKind, Issuer, KeyType, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Options, RenewAt,
     Spec, SpecError,

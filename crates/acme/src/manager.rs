@@ -1,8 +1,8 @@
 //! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one
 //! that is there.
 mod alarm;
-mod obtain;
 mod suggest;
+mod work;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,19 +22,13 @@ use crate::challenges::{Challenges, Managed};
 use crate::machine::{Decision, decide, due};
 use crate::metrics::Metrics;
 use crate::spec::{Issuer, Spec};
-use crate::store::{Store, Stored};
+use crate::store::{RETRY, Store};
 use alarm::Alarms;
 
 /// Resolvers beside the system's.
 const UPSTREAMS_MAX: usize = 8;
-/// File of the failed attempts.
-const RETRY: &str = "retry.json";
 /// How often the storage is looked at for what another server has obtained.
 const WATCH: Duration = Duration::from_secs(60);
-/// The same while another server is at work, or the storage cannot be used.
-const WATCH_CLOSELY: Duration = Duration::from_secs(5);
-/// The same while there is no certificate at all.
-const WATCH_EAGERLY: Duration = Duration::from_secs(1);
 
 /// Every certificate of the process.
 #[derive(Default)]
@@ -312,35 +306,6 @@ impl Entry {
 
     fn names(&self) -> String {
         self.spec.names.join(" ")
-    }
-
-    /// Takes up what another server has stored: a certificate, or failed attempts.
-    async fn follow(&self) {
-        if let Some(backoff) = self.store.load_json(RETRY).await {
-            self.state().backoff = backoff;
-        }
-        let newest = self.store.bundles().await.pop();
-        let known = self.state().stored.clone();
-        let (own, borrowed) = (self.live.load().is_some(), self.state().borrowed);
-        if own && !borrowed && (newest.is_none() || newest <= known) {
-            return;
-        }
-        let Some(Stored { bundle, name }) = self.store.load().await else {
-            return;
-        };
-        let better = {
-            let state = self.state();
-            let later = state
-                .validity
-                .is_none_or(|validity| validity.until < bundle.validity().until);
-            name > state.stored && (later || state.stored.is_some())
-                || state.validity.is_none()
-                || state.borrowed
-        };
-        if better {
-            self.swap(&bundle, name);
-            tracing::info!(target: "plugin/tls", "The certificate for {} has been renewed by another server and is live", self.names());
-        }
     }
 }
 

@@ -26,6 +26,10 @@ use crate::certmagic;
 use crate::spec::{Issuer, Spec};
 use crate::storage::{Lease, Storage};
 
+/// File of the failed attempts.
+pub(crate) const RETRY: &str = "retry.json";
+/// File of what the CA has said about the time to renew.
+pub(crate) const SUGGESTION: &str = "renewal.json";
 /// Bundles that are kept, the one in use included.
 const GENERATIONS: usize = 3;
 
@@ -133,6 +137,17 @@ impl Store {
         }
         let bundle = self.load_certmagic().await?;
         Some(Stored { bundle, name: None })
+    }
+
+    /// The newest bundle that can be used; nothing is changed.
+    pub(crate) async fn peek(&self) -> Option<Bundle> {
+        for name in self.bundles().await.into_iter().rev() {
+            let key = format!("{}/{name}", self.folder);
+            if let Ok(Some(bundle)) = self.read_bundle(&key).await {
+                return Some(bundle);
+            }
+        }
+        None
     }
 
     async fn read_bundle(&self, key: &str) -> Result<Option<Bundle>, Unusable> {

@@ -5,10 +5,16 @@
 //! `docs/plugins.md` shows one.
 #[cfg(feature = "tls")]
 mod acme;
+#[cfg(feature = "tls")]
+mod certs;
+#[cfg(feature = "tls")]
+mod command;
 mod flags;
 mod logging;
 pub mod plugins;
 mod run;
+#[cfg(feature = "tls")]
+mod trust;
 
 use std::process::ExitCode;
 

@@ -27,10 +27,11 @@ const STDIN_OCTETS_MAX: u64 = 16 << 20;
 pub(crate) fn main(directives: Vec<&'static Directive>) -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
     #[cfg(feature = "tls")]
-    if let [command, rest @ ..] = &words[..]
-        && command == "acme"
-    {
-        return crate::acme::main(directives, rest);
+    match words.split_first() {
+        Some((command, rest)) if command == "acme" => return crate::acme::main(directives, rest),
+        Some((command, rest)) if command == "certs" => return crate::certs::main(directives, rest),
+        Some((command, rest)) if command == "trust" => return crate::trust::main(directives, rest),
+        _ => (),
     }
     let flags = match flags::read(words) {
         Ok(flags) => flags,

@@ -10,6 +10,7 @@
 //! | `challenge` | the link that answers ACME challenges in every block |
 //! | `place` | where certificates are kept |
 //! | `owner` | which addresses the machine has, and who listens where |
+//! | `sight` | the commands `certs` and `trust` |
 //! | `rehearsal` | the command `acme test` |
 //! | `bootstrap` | the responder for challenges where no block listens on their port |
 //!
@@ -24,6 +25,7 @@ mod options;
 mod owner;
 mod place;
 mod rehearsal;
+mod sight;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +43,9 @@ use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
 
+pub use corten_acme::{Report, root_hash};
 pub use rehearsal::test;
+pub use sight::{certificates, local_roots};
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -109,7 +113,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         }
     };
     setup.options.tls = Some(Arc::new(identity));
-    if managed.as_ref().is_some_and(Managed::is_challenged) {
+    let challenged = managed.as_ref().is_some_and(Managed::is_challenged);
+    if challenged {
         let challenge = setup
             .process
             .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));

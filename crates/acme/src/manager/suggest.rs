@@ -7,11 +7,10 @@ use crate::ari::{self, Suggestion};
 use crate::backoff::seconds;
 use crate::http::Transport;
 use crate::spec::Issuer;
+use crate::store::SUGGESTION;
 
 /// How long the CA has at least to answer.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
-/// File of what the CA has said.
-const SUGGESTION: &str = "renewal.json";
 
 impl Entry {
     /// Asks the CA if it is time to, or takes up what another server has asked.

@@ -1,18 +1,55 @@
-//! Obtaining a certificate, by one server at a time.
+//! Obtaining one certificate: by one server at a time, and taken up by the others.
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
-use super::{Entry, RETRY, WATCH_CLOSELY, WATCH_EAGERLY};
+use super::Entry;
 use crate::attempt::{Attempt, Issued};
-use crate::backoff::{Backoff, Failure, longest_pause};
+use crate::backoff::{Backoff, Failure, longest_pause, seconds};
 use crate::bundle::Bundle;
 use crate::internal;
 use crate::machine::Decision;
 use crate::order::ObtainError;
+use crate::report::{LAST_ERROR, LastError};
 use crate::spec::Issuer;
 use crate::storage::Lease;
+use crate::store::{RETRY, Stored};
+
+/// How often the storage is looked at while another server is at work, or the storage cannot be
+/// used.
+const WATCH_CLOSELY: Duration = Duration::from_secs(5);
+/// The same while there is no certificate at all.
+const WATCH_EAGERLY: Duration = Duration::from_secs(1);
 
 impl Entry {
+    /// Takes up what another server has stored: a certificate, or failed attempts.
+    pub(super) async fn follow(&self) {
+        if let Some(backoff) = self.store.load_json(RETRY).await {
+            self.state().backoff = backoff;
+        }
+        let newest = self.store.bundles().await.pop();
+        let known = self.state().stored.clone();
+        let (own, borrowed) = (self.live.load().is_some(), self.state().borrowed);
+        if own && !borrowed && (newest.is_none() || newest <= known) {
+            return;
+        }
+        let Some(Stored { bundle, name }) = self.store.load().await else {
+            return;
+        };
+        let better = {
+            let state = self.state();
+            let later = state
+                .validity
+                .is_none_or(|validity| validity.until < bundle.validity().until);
+            name > state.stored && (later || state.stored.is_some())
+                || state.validity.is_none()
+                || state.borrowed
+        };
+        if better {
+            self.swap(&bundle, name);
+            tracing::info!(target: "plugin/tls", "The certificate for {} has been renewed by another server and is live", self.names());
+        }
+    }
+
     /// One attempt, by one server at a time. The certificate that is live stays until a better one
     /// has been verified. Returns how long to wait before the next look.
     pub(super) async fn obtain(&self) -> Duration {
@@ -61,6 +98,7 @@ impl Entry {
                 self.state().backoff = Backoff::default();
                 if stored.is_some() {
                     let _ = self.store.save_json(RETRY, &Backoff::default()).await;
+                    let _ = self.store.save_json(LAST_ERROR, &None::<LastError>).await;
                 }
                 self.swap(&bundle, stored);
                 self.metrics.renewed(SystemTime::now());
@@ -176,6 +214,11 @@ impl Entry {
         // For the other servers, too; unless one of them has taken over.
         if lease.check().await.is_ok() {
             let _ = self.store.save_json(RETRY, &backoff).await;
+            let error = LastError {
+                what: error.what.clone(),
+                at: seconds(now),
+            };
+            let _ = self.store.save_json(LAST_ERROR, &Some(error)).await;
         }
         let next = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
         self.complain(
