@@ -79,12 +79,7 @@ pub(crate) async fn ask(
     certificate: &str,
     now: SystemTime,
 ) -> (Suggestion, Result<Option<String>, Error>) {
-    let mut suggestion = Suggestion {
-        certificate: certificate.to_owned(),
-        directory: directory.to_owned(),
-        window: None,
-        ask_again: seconds(now + ASK_AGAIN),
-    };
+    let mut suggestion = nothing(directory, certificate, now);
     let info = async {
         let Some(url) = transport.directory(directory).await?.renewal_info else {
             return Ok(None);
@@ -109,6 +104,25 @@ pub(crate) async fn ask(
     // A window that ends before it begins is none (RFC 9773 section 4.2).
     suggestion.window = (window.0 < window.1).then_some(window);
     (suggestion, Ok(info.explanation_url))
+}
+
+/// The same for a CA that says nothing.
+pub(crate) fn unanswered(
+    directory: &str,
+    certificate: &str,
+    now: SystemTime,
+) -> (Suggestion, Result<Option<String>, Error>) {
+    let suggestion = nothing(directory, certificate, now);
+    (suggestion, Err(Error::Timeout(None)))
+}
+
+fn nothing(directory: &str, certificate: &str, now: SystemTime) -> Suggestion {
+    Suggestion {
+        certificate: certificate.to_owned(),
+        directory: directory.to_owned(),
+        window: None,
+        ask_again: seconds(now + ASK_AGAIN),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::Validity;
+
 /// Minutes between attempts that the CA refused; each may have cost some of its quota (CertMagic's
 /// schedule).
 const REFUSED_MINUTES: [u64; 15] = [1, 2, 2, 5, 10, 10, 10, 20, 20, 30, 30, 60, 120, 180, 360];
@@ -116,14 +118,13 @@ impl Backoff {
         (self.attempts / ATTEMPTS_EACH) as usize % count.max(1)
     }
 
-    /// Counts one more failure, of the CA whose turn it was. The pause is never longer than a
-    /// twentieth of what the certificate has left, so that the last days of a certificate, or the
-    /// last seconds of a test's, see enough attempts; the CA's own wish goes before everything.
+    /// Counts one more failure, of the CA whose turn it was. The pause is never longer than
+    /// `longest`; the CA's own wish goes before everything.
     pub(crate) fn failed(
         &mut self,
         failure: Failure,
         now: SystemTime,
-        left: Option<Duration>,
+        longest: Option<Duration>,
         retry_after: Option<Duration>,
         directories: &[&str],
     ) {
@@ -133,9 +134,7 @@ impl Backoff {
             false => Duration::from_secs(UNREACHABLE_SECONDS << index.min(16)).min(UNREACHABLE_MAX),
             true => Duration::from_secs(60 * REFUSED_MINUTES[index.min(REFUSED_MINUTES.len() - 1)]),
         };
-        let pause = left.map_or(pause, |left| {
-            pause.min((left / 20).max(Duration::from_secs(1)))
-        });
+        let pause = longest.map_or(pause, |longest| pause.min(longest));
         let mut not_before = now + round_up(pause);
         self.validations
             .retain(|at| (now.saturating_sub(VALIDATION_WINDOW)..=now).contains(at));
@@ -160,6 +159,18 @@ impl Backoff {
             .and_then(|next| self.wishes.get(*next));
         self.not_before = not_before.max(wish.copied().unwrap_or(0));
     }
+}
+
+/// The longest pause while there is a certificate: a twentieth of what it has left, so that its last
+/// days, or the last seconds of a test's, see enough attempts. Once it has expired haste helps
+/// nobody: then its lifetime counts.
+pub(crate) fn longest_pause(validity: Validity, now: SystemTime) -> Duration {
+    let left = validity.until.duration_since(now).unwrap_or_default();
+    let life = validity
+        .until
+        .duration_since(validity.from)
+        .unwrap_or_default();
+    (left / 20).max(life / 80).max(Duration::from_secs(1))
 }
 
 /// Seconds since 1970.
@@ -187,36 +198,54 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_obey_the_ca() {
-        let pause = |attempts, failure, left: Option<u64>, retry: Option<u64>| {
+        let pause = |attempts, failure, longest: Option<u64>, retry: Option<u64>| {
             let mut backoff = Backoff {
                 attempts,
                 ..Backoff::default()
             };
-            let (left, retry) = (
-                left.map(Duration::from_secs),
+            let (longest, retry) = (
+                longest.map(Duration::from_secs),
                 retry.map(Duration::from_secs),
             );
-            backoff.failed(failure, at(10_000), left, retry, ONE);
+            backoff.failed(failure, at(10_000), longest, retry, ONE);
             backoff.not_before - 10_000
         };
         use Failure::{Preflight, Refused, Unreachable};
-        for (attempts, failure, left, retry, expected) in [
+        for (attempts, failure, longest, retry, expected) in [
             (0, Refused, None, None, 60),
             (3, Refused, None, None, 300),
             (99, Refused, None, None, 6 * 3600),
             (0, Unreachable, None, None, 2),
             (3, Preflight, None, None, 16),
             (99, Unreachable, None, None, 600),
-            (9, Refused, Some(10 * DAY), None, 1800),
-            // A test's certificate.
-            (9, Refused, Some(6), None, 1),
-            (0, Unreachable, Some(6), Some(3600), 3600),
+            (9, Refused, Some(DAY), None, 1800),
+            (9, Refused, Some(6), None, 6),
+            (0, Unreachable, Some(1), Some(3600), 3600),
         ] {
             assert_eq!(
-                pause(attempts, failure, left, retry),
+                pause(attempts, failure, longest, retry),
                 expected,
-                "{attempts} {failure:?} {left:?} {retry:?}"
+                "{attempts} {failure:?} {longest:?} {retry:?}"
             );
+        }
+    }
+
+    #[test]
+    fn haste_fits_the_lifetime() {
+        let validity = |from, until| Validity {
+            from: at(from),
+            until: at(until),
+        };
+        let days = validity(0, 90 * DAY);
+        for (what, validity, now, seconds) in [
+            ("due", days, 63 * DAY, 27 * DAY / 20),
+            ("an hour left", days, 90 * DAY - 3600, 90 * DAY / 80),
+            ("expired", days, 100 * DAY, 90 * DAY / 80),
+            ("a test's", validity(0, 30), 29, 1),
+            ("a test's, expired", validity(0, 30), 300, 1),
+        ] {
+            let longest = longest_pause(validity, at(now));
+            assert_eq!(longest, Duration::from_secs(seconds), "{what}");
         }
     }
 

@@ -153,16 +153,8 @@ impl Challenges {
         self.any.load(Acquire)
     }
 
-    /// Serves a value at `PREFIX.DOMAIN`, beside others of the same name, and tells the other
-    /// servers. `prefix` is `_acme-challenge`, or has one label more.
-    pub async fn publish(self: &Arc<Self>, prefix: &str, domain: &str, value: String) -> Pending {
-        let domain = domain.strip_prefix("*.").unwrap_or(domain);
-        let pending = self.publish_name(&format!("{prefix}.{domain}"), value);
-        pending.share().await;
-        pending
-    }
-
-    /// Serves a value at a challenge's name, by this process only.
+    /// Serves a value at a challenge's name, beside others of the same name, by this process:
+    /// [`Pending::share`] has others do it, too.
     pub fn publish_name(self: &Arc<Self>, name: &str, value: String) -> Pending {
         let name = wire(name);
         let base = base_of(&name).unwrap_or(&name).to_vec();
@@ -270,7 +262,7 @@ impl Base {
 }
 
 impl Pending {
-    /// Has other servers answer, too.
+    /// Has the other servers of the certificate answer, too; they look once a second.
     pub(crate) async fn share(&self) {
         for place in self.elsewhere() {
             place.share(&self.token).await;
@@ -374,17 +366,13 @@ mod tests {
         Answer::Values(values.iter().map(|value| (*value).to_owned()).collect())
     }
 
-    #[tokio::test]
-    async fn values_are_served_as_long_as_somebody_keeps_them() {
+    #[test]
+    fn values_are_served_as_long_as_somebody_keeps_them() {
         let challenges = Arc::new(Challenges::default());
         let name = wire("_acme-challenge.example");
         assert_eq!(challenges.lookup(&name), Answer::NotOurs);
-        let one = challenges
-            .publish("_acme-challenge", "Example", "one".into())
-            .await;
-        let other = challenges
-            .publish("_acme-challenge", "*.example", "other".into())
-            .await;
+        let one = challenges.publish_name("_acme-challenge.Example", "one".into());
+        let other = challenges.publish_name("_acme-challenge.example", "other".into());
         assert_eq!(challenges.lookup(&name), values(&["one", "other"]));
         for not_ours in ["_acme-challenge.other", "example", "x.example", "."] {
             assert_eq!(challenges.lookup(&wire(not_ours)), Answer::NotOurs);
@@ -397,12 +385,10 @@ mod tests {
         assert!(!challenges.any() && !challenges.exists(&wire("example")));
     }
 
-    #[tokio::test]
-    async fn a_name_above_a_challenge_exists_without_a_record() {
+    #[test]
+    fn a_name_above_a_challenge_exists_without_a_record() {
         let challenges = Arc::new(Challenges::default());
-        let _one = challenges
-            .publish("_abc._acme-challenge", "a.example", "one".into())
-            .await;
+        let _one = challenges.publish_name("_abc._acme-challenge.a.example", "one".into());
         let ask = |name: &str| challenges.lookup(&wire(name));
         assert_eq!(ask("_abc._acme-challenge.a.example"), values(&["one"]));
         assert_eq!(ask("_acme-challenge.a.example"), values(&[]));
@@ -432,9 +418,8 @@ mod tests {
         };
         let ((one, _one), (other, managed)) = (server(), server());
         let name = wire("_acme-challenge.a.example");
-        let token = one
-            .publish("_acme-challenge", "*.a.example", "here".into())
-            .await;
+        let token = one.publish_name("_acme-challenge.a.example", "here".into());
+        token.share().await;
         assert_eq!(other.lookup(&name), Answer::Elsewhere, "nobody has looked");
         assert_eq!(other.find(&name, Asker::Client).await, values(&["here"]));
         assert_eq!(other.lookup(&name), values(&["here"]), "remembered");

@@ -1,7 +1,7 @@
 //! Requests to the CA: a connection each, deadlines, roots, and what a status line says.
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -340,6 +340,8 @@ impl Transport {
                         .connect(name, stream)
                         .await;
                 }
+                // The request's own error names the host.
+                Err(error) if host.parse::<IpAddr>().is_ok() => failed = error,
                 Err(error) => failed = io::Error::new(error.kind(), format!("{address}: {error}")),
             }
         }

@@ -161,12 +161,15 @@ impl Order<'_> {
         let proofs = patiently!(self.proofs(account, order))?;
         let mut served = Vec::with_capacity(proofs.len());
         for proof in &proofs {
-            let value = proof.value.clone();
-            let (prefix, domain) = (&proof.prefix, &proof.domain);
-            served.push(self.challenges.publish(prefix, domain, value).await);
+            let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
+            let pending = self.challenges.publish_name(&name, proof.value.clone());
+            pending.share().await;
+            served.push(pending);
         }
         // Whoever is asked, and cannot be seen from here, has looked by then.
-        sleep(SETTLE).await;
+        if !served.is_empty() {
+            sleep(SETTLE).await;
+        }
         for proof in &proofs {
             let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
             if let Err(words) = self.places.wait_visible(&name, &proof.value).await {

@@ -348,7 +348,8 @@ pub(crate) async fn look(
     for name in bare {
         let prefix = spec.options.challenge.prefix();
         let (record, value) = (format!("{prefix}.{name}"), probe_value());
-        let _served = challenges.publish(prefix, name, value.clone()).await;
+        let served = challenges.publish_name(&record, value.clone());
+        served.share().await;
         findings.push(Finding {
             what: format!("a record of {record}, as the CA will look for it"),
             verdict: places.look(&record, &value, patience).await,
@@ -356,3 +357,6 @@ pub(crate) async fn look(
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,11 @@
 //! `corten acme test [-conf FILE] [-ca URL]`: a dry run of every certificate that a Corefile wants.
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use corten_plugin::{Directive, Process};
-use corten_server::{Checked, Settings, Source};
+use corten_plugin::Directive;
 
-use crate::run::{DNS_PORT, complain, say};
+use crate::command::{misused, run};
+use crate::run::say;
 
 const USAGE: &str = "\
 Usage of corten acme test:
@@ -20,42 +19,11 @@ Usage of corten acme test:
 pub(crate) fn main(directives: Vec<&'static Directive>, words: &[String]) -> ExitCode {
     let (conf, ca) = match arguments(words) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            complain(&format!("{error}\n{USAGE}"));
-            return ExitCode::from(2);
-        }
+        Err(error) => return misused(&error, USAGE),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("runtime: {error}"));
-            return ExitCode::from(2);
-        }
-    };
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let process = Arc::new(Process::default());
-    let settings = Settings {
-        directives,
-        source: Source::File(conf),
-        dns_port: DNS_PORT,
-    };
-    let end = runtime.block_on(async {
-        let checked = match Checked::new(&settings, &process) {
-            Ok(checked) => checked,
-            Err(error) => {
-                complain(&error.to_string());
-                return 2;
-            }
-        };
-        let status = corten_tls::test(&process, ca.as_deref(), |line| say(&line)).await;
-        drop(checked);
-        status
-    });
-    runtime.shutdown_background();
-    ExitCode::from(end)
+    run(directives, conf, |process| async move {
+        corten_tls::test(&process, ca.as_deref(), |line| say(&line)).await
+    })
 }
 
 fn arguments(words: &[String]) -> Result<(PathBuf, Option<String>), String> {

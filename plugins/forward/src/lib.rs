@@ -23,13 +23,14 @@ use std::time::SystemTime;
 use corten_plugin::metrics::{Counter, registry};
 use corten_plugin::wire::{Name, Rcode, ReplyError, Section};
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Tap,
-    Transport, UpstreamExchange, UpstreamTransport, Zones, async_trait,
+    BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Resolvers, Setup,
+    SetupError, Tap, Transport, UpstreamExchange, UpstreamTransport, Zones, async_trait,
 };
 use corten_upstream::{Answered, Attempt, Network, Observer, UpstreamError};
 
 use config::Config;
 use engine::Engine;
+use targets::{Place, Scheme, Target};
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -73,6 +74,13 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         .map(|line| Config::read(setup, line))
         .collect::<Result<Vec<_>, _>>()?;
     setup.options.any_class = true;
+    let plain = |target: &Target| match (target.scheme, &target.place) {
+        (Scheme::Plain, Place::Address(address)) => Some(*address),
+        _ => None,
+    };
+    let targets = configs.iter().flat_map(|config| &config.targets);
+    let resolvers = Resolvers(targets.filter_map(plain).collect());
+    setup.provide(Arc::new(resolvers));
     let areas: Vec<_> = configs
         .iter()
         .map(|config| Area {

@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use corten_acme::{Entry, Issuer, Manager};
 use corten_plugin::corefile::Transport;
 use corten_plugin::{
-    BoxError, Context, Directive, Gates, Interest, Owed, Plugin, Process, Setup, SetupError, Stop,
-    async_trait,
+    BoxError, Context, Directive, Gates, Interest, Owed, Plugin, Process, Resolvers, Setup,
+    SetupError, Stop, async_trait,
 };
 use tokio::task::JoinHandle;
 
@@ -151,6 +151,9 @@ impl Plugin for Tls {
         }
         for claim in &managed.claims {
             claim.start();
+        }
+        for resolvers in context.peers.all::<Resolvers>() {
+            managed.manager.add_upstreams(resolvers.0.iter().copied());
         }
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in &managed.entries {

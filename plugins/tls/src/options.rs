@@ -236,10 +236,11 @@ impl Managed {
         line: &Occurrence<'_>,
         issuer: Issuer,
     ) -> Result<Source, SetupError> {
-        let storage = match (&self.certpath, self.coredns) {
-            (None, true) => setup.path(COREDNS_FOLDER).into(),
-            _ => self.storage(setup)?,
+        let default = || match self.coredns {
+            true => setup.path(COREDNS_FOLDER),
+            false => default_folder(setup),
         };
+        let storage = self.storage(setup, default)?;
         let interval =
             Duration::from_secs(60 * self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES));
         let names: Vec<_> = self.names.iter().map(String::as_str).collect();
@@ -292,6 +293,17 @@ impl Managed {
         };
         token.error(text).into()
     }
+}
+
+/// Where CertMagic keeps its data, so that what is there is found.
+fn default_folder(setup: &Setup<'_>) -> PathBuf {
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+    data.map_or_else(|| setup.path(".corten"), |data| data.join("certmagic"))
 }
 
 fn one_of<T: Copy>(word: &Token, choices: &[(&str, T)]) -> Result<T, SetupError> {

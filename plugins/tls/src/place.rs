@@ -43,9 +43,13 @@ impl Managed {
     }
 
     /// The folder or the cluster that the options name.
-    pub(crate) fn storage(&self, setup: &Setup<'_>) -> Result<Location, SetupError> {
+    pub(crate) fn storage(
+        &self,
+        setup: &Setup<'_>,
+        default: impl FnOnce() -> PathBuf,
+    ) -> Result<Location, SetupError> {
         let Some(word) = &self.certpath else {
-            return Ok(default_folder(setup).into());
+            return Ok(default().into());
         };
         let (cluster, tls) = match word.text.split_once("://") {
             Some(("etcd", rest)) => (rest, self.etcd_tls.clone()),
@@ -96,15 +100,4 @@ fn endpoint(word: &Token, member: &str) -> Result<String, SetupError> {
             .error(format!("'{member}' is not HOST:PORT of an etcd member"))
             .into()),
     }
-}
-
-/// Where CertMagic keeps its data, so that what is there is found.
-fn default_folder(setup: &Setup<'_>) -> PathBuf {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
-    data.map_or_else(|| setup.path(".corten"), |data| data.join("certmagic"))
 }

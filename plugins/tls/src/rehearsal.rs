@@ -1,7 +1,7 @@
 //! The command `acme test`: a dry run of every certificate that a configuration wants.
 use std::sync::Arc;
 
-use corten_acme::{Limits, Manager, Outcome, Responder, rehearse};
+use corten_acme::{Issuer, Limits, Manager, Outcome, Responder, rehearse};
 use corten_plugin::Process;
 
 use crate::bootstrap::{Bootstrap, Place};
@@ -12,7 +12,8 @@ use crate::claims::Claims;
 /// all would be issued, 1 if not, 2 if something could not be tried.
 pub async fn test(process: &Arc<Process>, ca: Option<&str>, mut tell: impl FnMut(String)) -> u8 {
     let manager = process.service(Manager::default);
-    let wanted = process.service(Claims::default).wanted();
+    let mut wanted = process.service(Claims::default).wanted();
+    wanted.retain(|claim| matches!(claim.spec().issuer, Issuer::Acme { .. }));
     if wanted.is_empty() {
         tell("no block wants a certificate of an ACME CA".to_owned());
         return 2;

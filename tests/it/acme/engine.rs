@@ -2,9 +2,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Failed;
 
 use super::scene::{LIVE, NAME, ORDER, Scene};
+use super::side::{Test, test};
 use crate::client;
 use crate::server::{Process, binary};
 
@@ -178,18 +179,38 @@ fn a_peer_that_knows_nothing_is_named() -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn trials() -> Vec<Trial> {
+/// The first CA is away: the next one has its turn after three failures.
+fn fallback_ca() -> Result<(), Failed> {
+    let scene = Scene::new(3600);
+    let _ca = scene.start_ca();
+    let away = crate::server::free_port();
+    let working = format!("https://127.0.0.1:{}/dir", scene.ca);
+    let block = scene.tls_block(&format!("fallback_ca {working}"));
+    let ca = format!("ca {working}\n");
+    let block = block.replacen(&ca, &format!("ca https://127.0.0.1:{away}/dir\n"), 1);
+    let server = Process::serve(&scene.folder, &block);
+    server.wait_for_logs(LIVE, 1, ORDER);
+    let lines = server.lines();
+    let failed = lines.iter().filter(|line| line.contains("next attempt in"));
+    assert_eq!(failed.count(), 3, "{lines:?}");
+    scene.trust();
+    scene.expect_answer();
+    Ok(())
+}
+
+pub(super) fn tests() -> Vec<Test> {
     vec![
-        Trial::test("acme::wildcard_and_its_parent", wildcard_and_its_parent),
-        Trial::test("acme::reload_that_adds_a_name", reload_that_adds_a_name),
-        Trial::test("acme::nonces_are_rejected", nonces_are_rejected),
-        Trial::test("acme::ca_freezes_at_renewal", ca_freezes_at_renewal),
-        Trial::test("acme::stop_in_an_order", stop_in_an_order),
-        Trial::test(
+        test("acme::wildcard_and_its_parent", wildcard_and_its_parent),
+        test("acme::reload_that_adds_a_name", reload_that_adds_a_name),
+        test("acme::nonces_are_rejected", nonces_are_rejected),
+        test("acme::fallback_ca", fallback_ca),
+        test("acme::ca_freezes_at_renewal", ca_freezes_at_renewal),
+        test("acme::stop_in_an_order", stop_in_an_order),
+        test(
             "acme::start_waits_for_the_certificate",
             start_waits_for_the_certificate,
         ),
-        Trial::test(
+        test(
             "acme::a_peer_that_knows_nothing_is_named",
             a_peer_that_knows_nothing_is_named,
         ),

@@ -1,7 +1,8 @@
 //! Files that are damaged, and places that cannot be written.
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Failed;
 
 use super::scene::{LIVE, NAME, ORDER, Scene};
+use super::side::{Test, test};
 use crate::server::{Process, free_port};
 
 /// A key and a certificate of its own, as one text.
@@ -152,10 +153,10 @@ fn place_goes_away() -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn tests() -> Vec<Test> {
     vec![
-        Trial::test("acme::damaged_bundles", damaged_bundles),
-        Trial::test("acme::expired_at_start", expired_at_start),
-        Trial::test("acme::place_goes_away", place_goes_away),
+        test("acme::damaged_bundles", damaged_bundles),
+        test("acme::expired_at_start", expired_at_start),
+        test("acme::place_goes_away", place_goes_away),
     ]
 }

@@ -94,7 +94,7 @@ impl Scene {
             "certificate": "cert.pem", "privateKey": "key.pem", "httpPort": 5002, "tlsPort": 5001,
             "ocspResponderURL": "", "certificateValidityPeriod": {validity_seconds},
             "externalAccountBindingRequired": {binding}, "externalAccountMACKeys": {{"{id}": "{key}"}},
-            "domainBlocklist": ["blocked.acme.test"], "retryAfter": {{"authz": 1, "order": 1}},
+            "retryAfter": {{"authz": 1, "order": 1}},
             "profiles": {{"default": {{"description": "a", "validityPeriod": {validity_seconds}, "promoteCommonName": true}}}}}}}}"#
         );
         self.folder.write("pebble.json", &config);

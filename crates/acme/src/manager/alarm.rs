@@ -53,7 +53,8 @@ impl Entry {
                 tracing::error!(target: "plugin/tls", "The certificate for {names} expired {since} s ago and {meanwhile}{why}");
             }
             Ok(left) => {
-                let due = state.due.unwrap_or(validity.from);
+                // One that is borrowed is not the one that is to be renewed.
+                let due = state.due.unwrap_or(validity.until);
                 let room = validity.until.duration_since(due).unwrap_or_default();
                 if left < room.mul_f64(LATE) && state.alarms.raise(now, false) {
                     let left = left.as_secs();

@@ -1,6 +1,6 @@
 //! Asking the CA when it would like its certificate to be renewed.
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Entry;
 use crate::ari::{self, Suggestion};
@@ -8,6 +8,9 @@ use crate::backoff::seconds;
 use crate::http::Transport;
 use crate::spec::Issuer;
 use crate::store::SUGGESTION;
+
+/// How long the CA has at least to answer.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 impl Entry {
     /// Asks the CA if it is time to, or takes up what another server has asked.
@@ -49,7 +52,14 @@ impl Entry {
                 return;
             }
         };
-        let (mut suggestion, asked) = ari::ask(&transport, &directory, &certificate, now).await;
+        // A CA that says nothing must not hold up the renewal itself.
+        let due = self.state().due;
+        let left = due.and_then(|due| due.duration_since(now).ok());
+        let patience = (left.unwrap_or_default() / 4).clamp(PATIENCE_MIN, self.limits.request);
+        let ask = ari::ask(&transport, &directory, &certificate, now);
+        let (mut suggestion, asked) = tokio::time::timeout(patience, ask)
+            .await
+            .unwrap_or_else(|_| ari::unanswered(&directory, &certificate, now));
         let before = self.state().suggestion.clone();
         match asked {
             Ok(explanation) => {
