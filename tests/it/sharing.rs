@@ -333,6 +333,23 @@ fn killed_at(state: &str) {
     }
 }
 
+/// A server that is stopped in order lets go of its lease: another one goes on at once.
+fn holder_is_stopped() -> Result<(), Failed> {
+    let fleet = Fleet::new(2, 3600);
+    let (_resolver, ca) = (fleet.start_resolver(), fleet.start_ca());
+    ca.freeze();
+    let mut first = fleet.start(0);
+    first.wait_for_log("Obtaining TLS Certificate");
+    let second = fleet.start(1);
+    second.wait_for_log("another server is at work");
+    first.signal("TERM");
+    first.wait_end(ORDER).expect("it has ended");
+    second.wait_for_logs("Obtaining TLS Certificate", 1, Duration::from_secs(15));
+    ca.signal("CONT");
+    second.wait_for_logs(ISSUED, 1, ORDER);
+    Ok(())
+}
+
 /// In every state at the same time, because each takes as long as the lease of a dead holder.
 fn holder_is_killed() -> Result<(), Failed> {
     let states = [
@@ -424,12 +441,7 @@ fn etcd_goes_and_comes() -> Result<(), Failed> {
             &peers,
             "--initial-cluster",
             &cluster,
-            "--unsafe-no-fsync",
         ];
-        let arguments: Vec<_> = arguments
-            .into_iter()
-            .filter(|word| *word != "--unsafe-no-fsync")
-            .collect();
         let program = installed("/usr/bin/etcd", "etcd-server");
         let etcd = Process::start(
             program,
@@ -476,6 +488,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("sharing::one_of_three_obtains", one_of_three_obtains),
         Trial::test("sharing::one_of_three_renews", one_of_three_renews),
         Trial::test("sharing::holder_is_killed_in_any_state", holder_is_killed),
+        Trial::test("sharing::holder_is_stopped", holder_is_stopped),
         Trial::test("sharing::replica_only_reads", replica_only_reads),
         Trial::test("sharing::etcd_goes_and_comes", etcd_goes_and_comes),
     ]

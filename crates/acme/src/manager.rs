@@ -315,7 +315,8 @@ async fn keep(entry: Weak<Entry>) {
         let Some(strong) = entry.upgrade() else {
             return;
         };
-        strong.follow().await;
+        // What fails here is told by the next attempt.
+        let _ = strong.follow().await;
         strong.ask_when().await;
         let pause = match strong.decide(SystemTime::now()) {
             Decision::Obtain => strong.obtain().await,

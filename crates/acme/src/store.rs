@@ -110,7 +110,7 @@ impl Store {
 
     /// The newest bundle that can be used. One that cannot is put aside under another name.
     pub(crate) async fn load(&self) -> Option<Stored> {
-        for name in self.bundles().await.into_iter().rev() {
+        for name in self.bundles().await.unwrap_or_default().into_iter().rev() {
             let key = format!("{}/{name}", self.folder);
             match self.read_bundle(&key).await {
                 Ok(Some(bundle)) => {
@@ -141,7 +141,7 @@ impl Store {
 
     /// The newest bundle that can be used; nothing is changed.
     pub(crate) async fn peek(&self) -> Option<Bundle> {
-        for name in self.bundles().await.into_iter().rev() {
+        for name in self.bundles().await.unwrap_or_default().into_iter().rev() {
             let key = format!("{}/{name}", self.folder);
             if let Ok(Some(bundle)) = self.read_bundle(&key).await {
                 return Some(bundle);
@@ -200,7 +200,7 @@ impl Store {
             .unwrap_or_default();
         let name = |number: u128| format!("bundle-{number:020}.pem");
         // Another server's clock may be fast: later ones are greater all the same.
-        let last = self.bundles().await.pop().and_then(|last| {
+        let last = self.bundles().await?.pop().and_then(|last| {
             let number = last.strip_prefix("bundle-")?.strip_suffix(".pem")?;
             number.parse::<u128>().ok()
         });
@@ -211,7 +211,7 @@ impl Store {
         self.storage
             .put(&format!("{}/{name}", self.folder), bundle.pem().as_bytes())
             .await?;
-        let bundles = self.bundles().await;
+        let bundles = self.bundles().await.unwrap_or_default();
         for old in &bundles[..bundles.len().saturating_sub(GENERATIONS)] {
             let _ = self.storage.delete(&format!("{}/{old}", self.folder)).await;
         }
@@ -219,10 +219,10 @@ impl Store {
     }
 
     /// Names of the bundles, oldest first.
-    pub(crate) async fn bundles(&self) -> Vec<String> {
-        let mut names = self.storage.list(&self.folder).await.unwrap_or_default();
+    pub(crate) async fn bundles(&self) -> io::Result<Vec<String>> {
+        let mut names = self.storage.list(&self.folder).await?;
         names.retain(|name| name.starts_with("bundle-") && name.ends_with(".pem"));
-        names
+        Ok(names)
     }
 
     /// Whether something can be kept at all: no certificate is asked for that would be lost.
@@ -352,7 +352,7 @@ mod tests {
             last = Some((store.save(&bundle).await.unwrap(), bundle));
         }
         let (name, bundle) = last.unwrap();
-        let kept = store.bundles().await;
+        let kept = store.bundles().await.unwrap();
         assert_eq!(kept.len(), GENERATIONS);
         let stored = store.load().await.unwrap();
         assert_eq!(stored.bundle.pem(), bundle.pem());
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(stored.bundle.pem(), before, "the one before is used");
         let aside = path(&scratch, &store, &format!("{}.corrupt", kept[2]));
         assert_eq!(fs::read(aside).unwrap(), b"-----BEGIN");
-        assert_eq!(store.bundles().await.len(), GENERATIONS - 1);
+        assert_eq!(store.bundles().await.unwrap().len(), GENERATIONS - 1);
     }
 
     #[tokio::test]
@@ -391,7 +391,7 @@ mod tests {
         let store = Store::new(&spec(&scratch));
         store.save(&bundle(&["b.example"])).await.unwrap();
         assert!(store.load().await.is_none());
-        assert!(store.bundles().await.is_empty());
+        assert!(store.bundles().await.unwrap().is_empty());
     }
 
     #[tokio::test]

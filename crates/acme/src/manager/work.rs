@@ -1,4 +1,5 @@
 //! Obtaining one certificate: by one server at a time, and taken up by the others.
+use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
@@ -22,18 +23,18 @@ const WATCH_EAGERLY: Duration = Duration::from_secs(1);
 
 impl Entry {
     /// Takes up what another server has stored: a certificate, or failed attempts.
-    pub(super) async fn follow(&self) {
+    pub(super) async fn follow(&self) -> io::Result<()> {
         if let Some(backoff) = self.store.load_json(RETRY).await {
             self.state().backoff = backoff;
         }
-        let newest = self.store.bundles().await.pop();
+        let newest = self.store.bundles().await?.pop();
         let known = self.state().stored.clone();
         let (own, borrowed) = (self.live.load().is_some(), self.state().borrowed);
         if own && !borrowed && (newest.is_none() || newest <= known) {
-            return;
+            return Ok(());
         }
         let Some(Stored { bundle, name }) = self.store.load().await else {
-            return;
+            return Ok(());
         };
         let better = {
             let state = self.state();
@@ -48,6 +49,7 @@ impl Entry {
             self.swap(&bundle, name);
             tracing::info!(target: "plugin/tls", "The certificate for {} has been renewed by another server and is live", self.names());
         }
+        Ok(())
     }
 
     /// One attempt, by one server at a time. The certificate that is live stays until a better one
@@ -62,25 +64,34 @@ impl Entry {
                 }
                 return self.watch_closely();
             }
-            Err(error) => {
-                let what = format!("the storage cannot be used: {error}");
-                let pause = self.watch_closely();
-                self.metrics.set_storage(false);
-                if self.state().waiting.replace(what.clone()).as_ref() != Some(&what) {
-                    self.metrics.failed(Failure::Storage);
-                    self.complain("no certificate", &what, pause);
+            Err(error) => return self.without_storage(&error),
+        };
+        // Another server may have been faster, or have failed. What cannot be seen is not ordered
+        // again.
+        let pause = match self.follow().await {
+            Err(error) => self.without_storage(&error),
+            Ok(()) => {
+                if self.decide(SystemTime::now()) == Decision::Obtain {
+                    self.obtain_alone(&*lease).await;
                 }
-                self.state().last_error = Some(what);
-                return pause;
+                Duration::ZERO
             }
         };
-        // Another server may have been faster, or have failed.
-        self.follow().await;
-        if self.decide(SystemTime::now()) == Decision::Obtain {
-            self.obtain_alone(&*lease).await;
-        }
         lease.release().await;
-        Duration::ZERO
+        pause
+    }
+
+    /// Says that nothing can be done, once for each reason.
+    fn without_storage(&self, error: &io::Error) -> Duration {
+        let what = format!("the storage cannot be used: {error}");
+        let pause = self.watch_closely();
+        self.metrics.set_storage(false);
+        if self.state().waiting.replace(what.clone()).as_ref() != Some(&what) {
+            self.metrics.failed(Failure::Storage);
+            self.complain("no certificate", &what, pause);
+        }
+        self.state().last_error = Some(what);
+        pause
     }
 
     async fn obtain_alone(&self, lease: &dyn Lease) {
