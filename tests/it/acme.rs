@@ -88,7 +88,8 @@ fn own_listener_answers() -> Result<(), Failed> {
 /// Handshakes, a kept connection and plain queries go on while the certificate is renewed twice;
 /// nothing is lost.
 fn renewal_under_load(more: &str, reloads: bool) -> Result<(), Failed> {
-    let scene = Scene::new(12);
+    // On a busy machine an order takes seconds.
+    let scene = Scene::new(20);
     let _ca = scene.start_ca();
     let server = Process::serve(
         &scene.folder,
