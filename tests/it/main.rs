@@ -15,6 +15,7 @@
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
 //! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
+//! | [`web_clients`] | kdig, curl and nghttp |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -50,6 +51,7 @@ mod transports;
 mod upstream;
 mod web;
 mod web_attacks;
+mod web_clients;
 
 use libtest_mimic::Arguments;
 
@@ -68,5 +70,6 @@ fn main() {
     trials.extend(transports::trials());
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
+    trials.extend(web_clients::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
