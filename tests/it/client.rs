@@ -136,6 +136,9 @@ pub(crate) fn send(
     if opts.contains_key("proxy") {
         return crate::proxied::send(query, opts, port);
     }
+    if opts.contains_key("quic") || opts.contains_key("https3") {
+        return crate::quic::send(query, opts, port, folder);
+    }
     let host = opts.get("to").map_or("127.0.0.1", String::as_str);
     let address = SocketAddr::new(host.parse().unwrap(), port);
     let timeout = Duration::from_secs_f64(
@@ -197,7 +200,12 @@ pub(crate) fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<TcpStrea
     tcp_from(any, address, timeout)
 }
 
-fn tcp_from(source: &str, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+/// The same from an address of this machine.
+pub(crate) fn tcp_from(
+    source: &str,
+    address: SocketAddr,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into())?;
     socket.connect_timeout(&address.into(), timeout)?;

@@ -9,13 +9,17 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`sharing`] | several servers that share their certificates |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
+//! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
 //! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
 //! | [`web_clients`] | kdig, curl and nghttp |
+//! | [`transports`], [`floods`] | clients that mean no good |
+//! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -34,7 +38,9 @@ mod certificates;
 mod client;
 mod collectors;
 mod compare;
+mod doq;
 mod extended_error;
+mod floods;
 mod forwarding;
 mod http;
 mod life;
@@ -42,13 +48,17 @@ mod message;
 mod panics;
 mod parallel;
 mod proxied;
+mod quic;
 mod readme;
 mod repeat;
 mod run;
 mod server;
+mod sharing;
+mod signed;
 mod sockets;
 mod transports;
 mod upstream;
+mod validation;
 mod web;
 mod web_attacks;
 mod web_clients;
@@ -60,6 +70,7 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(sharing::trials());
     trials.extend(caching::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
@@ -71,5 +82,8 @@ fn main() {
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
     trials.extend(web_clients::trials());
+    trials.extend(validation::trials());
+    trials.extend(doq::trials());
+    trials.extend(floods::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

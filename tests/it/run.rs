@@ -16,6 +16,7 @@ use crate::http;
 use crate::message::Message;
 use crate::parallel::parallel;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
+use crate::signed;
 use crate::upstream::Upstream;
 
 /// A case under way.
@@ -238,7 +239,13 @@ impl<'c> Run<'c> {
         let (opts, port, rest) = self.options(words);
         let query = Query::new(rest[0], rest.get(1).copied().unwrap_or("A"), &opts);
         match client::send(&query, &opts, port, self.folder.path()) {
-            Ok(reply) => reply.lines(&query.asked, &opts),
+            Ok(reply) => {
+                let mut lines = reply.lines(&query.asked, &opts);
+                if opts.contains_key("verify") {
+                    lines.extend(signed::verify(&reply, port, self.folder.path()));
+                }
+                lines
+            }
             Err(NoAnswer(text)) => vec![text.to_owned()],
         }
     }

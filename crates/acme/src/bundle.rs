@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -114,6 +115,17 @@ impl Bundle {
     /// From when to when it is good.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// A number between 0 and 1 that is the same wherever this certificate is used, and another for
+    /// each certificate: servers that share one agree on when it is due.
+    pub fn chance(&self) -> f64 {
+        let digest = Sha256::digest(&self.certified.cert[0]);
+        let first = digest
+            .iter()
+            .take(4)
+            .fold(0, |sum, octet| sum << 8 | u32::from(*octet));
+        f64::from(first) / f64::from(u32::MAX)
     }
 
     /// Who signed it.

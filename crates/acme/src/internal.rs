@@ -2,7 +2,6 @@
 //!
 //! The root is good for ten years and written as `root.pem`, for clients to trust; the intermediate
 //! for seven days, a leaf for one. A leaf is only signed by an intermediate that outlives it.
-use std::path::Path;
 use std::time::SystemTime;
 
 use rcgen::{
@@ -12,7 +11,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 use crate::bundle::Bundle;
-use crate::store::{make_folder, read, write};
+use crate::storage::Storage;
 
 const ROOT_DAYS: i64 = 3650;
 const INTERMEDIATE_DAYS: i64 = 7;
@@ -20,14 +19,17 @@ const LEAF_HOURS: i64 = 24;
 /// Clocks of clients may be slow by this much.
 const BACKDATE: Duration = Duration::minutes(5);
 
-/// Makes key and chain for these names as PEM text.
-pub(crate) fn issue(folder: &Path, names: &[String]) -> Result<String, String> {
-    make_folder(folder).map_err(|error| error.to_string())?;
-    let (root_certificate, root_key) = authority(folder, "root", None)?;
+/// Makes key and chain for these names as PEM text. The caller has the lease of the folder.
+pub(crate) async fn issue(
+    storage: &dyn Storage,
+    folder: &str,
+    names: &[String],
+) -> Result<String, String> {
+    let (root_certificate, root_key) = authority(storage, folder, "root", None).await?;
     let root = Issuer::from_ca_cert_pem(&root_certificate, root_key)
         .map_err(|error| format!("root.pem: {error}"))?;
     let (intermediate_certificate, intermediate_key) =
-        authority(folder, "intermediate", Some(&root))?;
+        authority(storage, folder, "intermediate", Some(&root)).await?;
     let intermediate = Issuer::from_ca_cert_pem(&intermediate_certificate, intermediate_key)
         .map_err(|error| format!("intermediate.pem: {error}"))?;
     let leaf = || {
@@ -54,16 +56,21 @@ pub(crate) fn issue(folder: &Path, names: &[String]) -> Result<String, String> {
 
 /// A CA's certificate and key: those that are kept, or new ones when they are missing or do not
 /// live long enough.
-fn authority(
-    folder: &Path,
+async fn authority(
+    storage: &dyn Storage,
+    folder: &str,
     which: &str,
     parent: Option<&Issuer<'_, KeyPair>>,
 ) -> Result<(String, KeyPair), String> {
     let (certificate_path, key_path) = (
-        folder.join(format!("{which}.pem")),
-        folder.join(format!("{which}-key.pem")),
+        format!("{folder}/{which}.pem"),
+        format!("{folder}/{which}-key.pem"),
     );
-    if let (Ok(certificate), Ok(key)) = (read(&certificate_path), read(&key_path)) {
+    let explain = |error: std::io::Error| error.to_string();
+    let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
+    let certificate = storage.get(&certificate_path).await.map_err(explain)?;
+    let key = storage.get(&key_path).await.map_err(explain)?;
+    if let (Some(certificate), Some(key)) = (certificate.map(text), key.map(text)) {
         match (
             Bundle::read(&format!("{key}{certificate}")),
             KeyPair::from_pem(&key),
@@ -74,8 +81,8 @@ fn authority(
             _ if parent.is_none() => {
                 return Err(format!(
                     "{} and {}: not a usable pair; put them right, or remove both for a new root",
-                    certificate_path.display(),
-                    key_path.display()
+                    storage.place(&certificate_path),
+                    storage.place(&key_path)
                 ));
             }
             _ => (),
@@ -104,9 +111,14 @@ fn authority(
         Ok::<_, rcgen::Error>((certificate.pem(), key))
     };
     let (certificate, key) = make().map_err(|error| format!("local CA: {error}"))?;
-    let kept = write(&key_path, key.serialize_pem().as_bytes())
-        .and_then(|()| write(&certificate_path, certificate.as_bytes()));
-    kept.map_err(|error| error.to_string())?;
+    storage
+        .put(&key_path, key.serialize_pem().as_bytes())
+        .await
+        .map_err(explain)?;
+    storage
+        .put(&certificate_path, certificate.as_bytes())
+        .await
+        .map_err(explain)?;
     Ok((certificate, key))
 }
 
@@ -129,16 +141,19 @@ fn name(common: &str) -> DistinguishedName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Folder;
+    use crate::tests::Scratch;
 
-    #[test]
-    fn a_leaf_comes_from_one_root_that_stays() {
-        let folder =
-            std::env::temp_dir().join(format!("corten-internal-{:08x}", rand::random::<u32>()));
+    #[tokio::test]
+    async fn a_leaf_comes_from_one_root_that_stays() {
+        let scratch = Scratch::new();
+        let folder = Folder::new(scratch.path().to_owned());
         let names = vec!["dns.example".to_owned()];
-        let one = Bundle::read(&issue(&folder, &names).unwrap()).unwrap();
-        let root = read(&folder.join("root.pem")).unwrap();
-        let other = Bundle::read(&issue(&folder, &names).unwrap()).unwrap();
-        assert_eq!(read(&folder.join("root.pem")).unwrap(), root);
+        let one = Bundle::read(&issue(&folder, "internal", &names).await.unwrap()).unwrap();
+        let root = folder.get("internal/root.pem").await.unwrap();
+        let other = Bundle::read(&issue(&folder, "internal", &names).await.unwrap()).unwrap();
+        assert!(root.is_some());
+        assert_eq!(folder.get("internal/root.pem").await.unwrap(), root);
         assert_eq!(one.check_names(&names), Ok(()));
         assert_ne!(one.pem(), other.pem());
         assert_eq!(one.certified().cert.len(), 2, "leaf and intermediate");
@@ -149,12 +164,11 @@ mod tests {
             .unwrap();
         assert_eq!(life.as_secs(), 24 * 3600 + 300);
 
-        std::fs::write(folder.join("root.pem"), "damaged").unwrap();
-        let error = issue(&folder, &names).unwrap_err();
+        folder.put("internal/root.pem", b"damaged").await.unwrap();
+        let error = issue(&folder, "internal", &names).await.unwrap_err();
         assert!(
             error.contains("root.pem") && error.contains("not a usable pair"),
             "{error}"
         );
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

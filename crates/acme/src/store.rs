@@ -1,19 +1,20 @@
-//! The certificate folder.
+//! What is kept of one certificate, and of its issuer.
 //!
 //! ```text
-//! CERTPATH/corten/ISSUER/account-HASH.json      account of the CA, mode 0600
-//! CERTPATH/corten/ISSUER/NAME-HASH/
-//!     bundle-NANOSECONDS.pem                    key and chain, newest last; three are kept
-//!     retry.json                                failed attempts
-//! CERTPATH/certificates/ISSUER/NAME/NAME.crt    CertMagic's layout: read, never written
+//! corten/ISSUER/account-HASH.json      account of the CA
+//! corten/ISSUER/NAME-HASH/
+//!     bundle-NANOSECONDS.pem           key and chain, newest last; three are kept
+//!     retry.json                       failed attempts
+//!     lock                             who works at it
+//! certificates/ISSUER/NAME/NAME.crt    CertMagic's layout: read, never written
 //! ```
 //!
-//! A file is written under another name, synced, and renamed, so that no reader ever sees half of
-//! one.
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+//! Several servers may use the same storage at the same time.
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -21,152 +22,251 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
+use crate::certmagic;
 use crate::spec::{Issuer, Spec};
+use crate::storage::{Lease, Storage};
 
 /// Bundles that are kept, the one in use included.
 const GENERATIONS: usize = 3;
-/// Octets of the largest file that is read.
-const FILE_OCTETS_MAX: u64 = 1 << 20;
 
 /// Where one certificate is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Store {
-    root: PathBuf,
-    issuer: PathBuf,
-    folder: PathBuf,
+    storage: Arc<dyn Storage>,
+    /// CertMagic's folders of the issuers.
+    certmagic: Vec<String>,
+    issuer: String,
+    folder: String,
     names: Vec<String>,
+}
+
+/// A bundle, and what it is called.
+pub(crate) struct Stored {
+    pub(crate) bundle: Bundle,
+    /// Later ones are greater; nothing for one in CertMagic's layout.
+    pub(crate) name: Option<String>,
 }
 
 impl Store {
     pub(crate) fn new(spec: &Spec) -> Self {
+        Self::with(spec, spec.storage.open())
+    }
+
+    /// In another storage than the one that is named.
+    pub(crate) fn with(spec: &Spec, storage: Arc<dyn Storage>) -> Self {
         let issuer_name = match &spec.issuer {
             Issuer::Acme { directory, .. } => issuer_key(directory),
             Issuer::Internal => "internal".to_owned(),
         };
-        let issuer = spec.folder.join("corten").join(&issuer_name);
+        let issuer = format!("corten/{issuer_name}");
         let first = spec
             .names
             .first()
             .map_or("none", String::as_str)
             .replace('*', "wildcard_");
-        let folder = issuer.join(format!("{first}-{}", short_hash(&spec.names.join(" "))));
         Self {
-            root: spec.folder.join("certificates").join(issuer_name),
+            storage,
+            certmagic: spec
+                .directories()
+                .into_iter()
+                .flat_map(certmagic::issuers)
+                .map(|issuer| format!("certificates/{issuer}"))
+                .collect(),
+            folder: format!("{issuer}/{first}-{}", short_hash(&spec.names.join(" "))),
             issuer,
-            folder,
             names: spec.names.clone(),
         }
     }
 
+    /// What is kept of a specification, for callers that cannot wait; nothing where that takes a
+    /// network.
+    pub(crate) fn load_now<T: DeserializeOwned>(
+        spec: &Spec,
+        json: &str,
+    ) -> (Option<Stored>, Option<T>) {
+        let Some(storage) = spec.storage.open_inline() else {
+            return (None, None);
+        };
+        let store = Self::with(spec, storage);
+        (
+            now(store.load()).flatten(),
+            now(store.load_json(json)).flatten(),
+        )
+    }
+
+    /// The storage itself.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
     /// The issuer's folder.
-    pub(crate) fn issuer_folder(&self) -> &Path {
+    pub(crate) fn issuer_folder(&self) -> &str {
         &self.issuer
     }
 
     /// The newest bundle that can be used. One that cannot is put aside under another name.
-    pub(crate) fn load(&self) -> Option<Bundle> {
-        for path in self.bundles().into_iter().rev() {
-            let read = read(&path)
-                .map_err(|error| error.to_string())
-                .and_then(|text| {
-                    let bundle = Bundle::read(&text).map_err(|error| error.to_string())?;
-                    bundle
-                        .check_names(&self.names)
-                        .map_err(|error| error.to_string())?;
-                    Ok(bundle)
-                });
-            match read {
-                Ok(bundle) => return Some(bundle),
-                Err(error) => {
-                    tracing::error!(target: "plugin/tls", "{}: {error}; the file is put aside", path.display());
-                    let _ = fs::rename(&path, path.with_extension("pem.corrupt"));
+    pub(crate) async fn load(&self) -> Option<Stored> {
+        for name in self.bundles().await.into_iter().rev() {
+            let key = format!("{}/{name}", self.folder);
+            match self.read_bundle(&key).await {
+                Ok(Some(bundle)) => {
+                    let name = Some(name);
+                    return Some(Stored { bundle, name });
+                }
+                // Removed by another server in this moment.
+                Ok(None) => (),
+                Err(Unusable::Storage(error)) => {
+                    tracing::error!(target: "plugin/tls", "{}: {error}", self.storage.place(&key));
+                }
+                Err(Unusable::Content(text, error)) => {
+                    tracing::error!(target: "plugin/tls", "{}: {error}; it is put aside", self.storage.place(&key));
+                    if self
+                        .storage
+                        .put(&format!("{key}.corrupt"), &text)
+                        .await
+                        .is_ok()
+                    {
+                        let _ = self.storage.delete(&key).await;
+                    }
                 }
             }
         }
-        self.load_certmagic()
+        let bundle = self.load_certmagic().await?;
+        Some(Stored { bundle, name: None })
+    }
+
+    async fn read_bundle(&self, key: &str) -> Result<Option<Bundle>, Unusable> {
+        let Some(text) = self.storage.get(key).await.map_err(Unusable::Storage)? else {
+            return Ok(None);
+        };
+        let bundle = Bundle::read(&String::from_utf8_lossy(&text))
+            .and_then(|bundle| bundle.check_names(&self.names).map(|()| bundle));
+        match bundle {
+            Ok(bundle) => Ok(Some(bundle)),
+            Err(error) => Err(Unusable::Content(text, error.to_string())),
+        }
     }
 
     /// What CertMagic, and so CoreDNS, left for a certificate of one name.
-    fn load_certmagic(&self) -> Option<Bundle> {
+    async fn load_certmagic(&self) -> Option<Bundle> {
         let [name] = &self.names[..] else { return None };
-        let name = name.replace('*', "wildcard_");
-        let file =
-            |extension: &str| read(&self.root.join(&name).join(format!("{name}.{extension}"))).ok();
-        let bundle = Bundle::read(&format!("{}\n{}", file("key")?, file("crt")?)).ok()?;
-        bundle.check_names(&self.names).ok()?;
-        tracing::info!(target: "plugin/tls", "Using the certificate of {name} in {}", self.root.display());
-        Some(bundle)
+        let name = certmagic::safe(name);
+        for folder in &self.certmagic {
+            let (key, chain) = (
+                self.text(&format!("{folder}/{name}/{name}.key")).await,
+                self.text(&format!("{folder}/{name}/{name}.crt")).await,
+            );
+            let (Some(key), Some(chain)) = (key, chain) else {
+                continue;
+            };
+            let bundle = Bundle::read(&format!("{key}\n{chain}"))
+                .and_then(|bundle| bundle.check_names(&self.names).map(|()| bundle));
+            match bundle {
+                Ok(bundle) => {
+                    tracing::info!(target: "plugin/tls", "Using the certificate of {name} in {}", self.storage.place(folder));
+                    return Some(bundle);
+                }
+                Err(error) => {
+                    tracing::warn!(target: "plugin/tls", "{}: {error}", self.storage.place(&format!("{folder}/{name}")));
+                }
+            }
+        }
+        None
     }
 
-    /// Keeps a bundle; old ones go.
-    pub(crate) fn save(&self, bundle: &Bundle) -> io::Result<()> {
-        make_folder(&self.folder)?;
+    async fn text(&self, key: &str) -> Option<String> {
+        String::from_utf8(self.storage.get(key).await.ok()??).ok()
+    }
+
+    /// Keeps a bundle and returns its name; old ones go.
+    pub(crate) async fn save(&self, bundle: &Bundle) -> io::Result<String> {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        write(
-            &self
-                .folder
-                .join(format!("bundle-{:020}.pem", now.as_nanos())),
-            bundle.pem().as_bytes(),
-        )?;
-        let bundles = self.bundles();
+        let name = |number: u128| format!("bundle-{number:020}.pem");
+        // Another server's clock may be fast: later ones are greater all the same.
+        let last = self.bundles().await.pop().and_then(|last| {
+            let number = last.strip_prefix("bundle-")?.strip_suffix(".pem")?;
+            number.parse::<u128>().ok()
+        });
+        let name = name(
+            now.as_nanos()
+                .max(last.map_or(0, |last| last.saturating_add(1))),
+        );
+        self.storage
+            .put(&format!("{}/{name}", self.folder), bundle.pem().as_bytes())
+            .await?;
+        let bundles = self.bundles().await;
         for old in &bundles[..bundles.len().saturating_sub(GENERATIONS)] {
-            let _ = fs::remove_file(old);
+            let _ = self.storage.delete(&format!("{}/{old}", self.folder)).await;
         }
-        Ok(())
+        Ok(name)
     }
 
-    /// Paths of the bundles, oldest first.
-    fn bundles(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
-            return Vec::new();
-        };
-        let is_bundle = |path: &PathBuf| {
-            path.file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| name.starts_with("bundle-") && name.ends_with(".pem"))
-        };
-        let mut bundles: Vec<_> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(is_bundle)
-            .collect();
-        bundles.sort();
-        bundles
+    /// Names of the bundles, oldest first.
+    pub(crate) async fn bundles(&self) -> Vec<String> {
+        let mut names = self.storage.list(&self.folder).await.unwrap_or_default();
+        names.retain(|name| name.starts_with("bundle-") && name.ends_with(".pem"));
+        names
     }
 
     /// Whether something can be kept at all: no certificate is asked for that would be lost.
-    pub(crate) fn probe(&self) -> io::Result<()> {
-        make_folder(&self.folder)?;
-        let path = self.folder.join(".probe");
-        write(&path, b"probe")?;
-        let read = read(&path)?;
-        fs::remove_file(&path)?;
-        if read == "probe" {
-            Ok(())
-        } else {
-            Err(io::Error::other("what was written was not read back"))
+    pub(crate) async fn probe(&self) -> io::Result<()> {
+        let key = format!("{}/probe-{:08x}", self.folder, rand::random::<u32>());
+        self.storage.put(&key, b"probe").await?;
+        let read = self.storage.get(&key).await?;
+        self.storage.delete(&key).await?;
+        match read.as_deref() {
+            Some(b"probe") => Ok(()),
+            _ => Err(io::Error::other("what was written was not read back")),
         }
     }
 
+    /// Tries to become the only one of all servers who works at this certificate, or with the local
+    /// CA; nothing if somebody else does.
+    pub(crate) async fn lease(&self, issuer: &Issuer) -> io::Result<Option<Arc<dyn Lease>>> {
+        // The local CA's own keys are made on the way.
+        let folder = match issuer {
+            Issuer::Internal => &self.issuer,
+            Issuer::Acme { .. } => &self.folder,
+        };
+        self.storage.lease(&format!("{folder}/lock")).await
+    }
+
     /// A small value kept beside the bundles; nothing if it is not there or cannot be read.
-    pub(crate) fn load_json<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_str(&read(&self.folder.join(name)).ok()?).ok()
+    pub(crate) async fn load_json<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let key = format!("{}/{name}", self.folder);
+        serde_json::from_slice(&self.storage.get(&key).await.ok()??).ok()
     }
 
     /// Keeps a small value beside the bundles.
-    pub(crate) fn save_json<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        make_folder(&self.folder)?;
-        write(&self.folder.join(name), &serde_json::to_vec(value)?)
+    pub(crate) async fn save_json<T: Serialize + Sync>(
+        &self,
+        name: &str,
+        value: &T,
+    ) -> io::Result<()> {
+        let key = format!("{}/{name}", self.folder);
+        self.storage.put(&key, &serde_json::to_vec(value)?).await
     }
 
-    /// Path of the CA's account for a contact address.
-    pub(crate) fn account_path(&self, email: Option<&str>) -> PathBuf {
-        self.issuer.join(format!(
-            "account-{}.json",
-            short_hash(email.unwrap_or_default())
-        ))
+    /// Where the account with a CA is kept.
+    pub(crate) fn account_key(&self, directory: &str, email: Option<&str>) -> String {
+        let hash = short_hash(email.unwrap_or_default());
+        format!("corten/{}/account-{hash}.json", issuer_key(directory))
+    }
+}
+
+/// Why a bundle is none.
+enum Unusable {
+    Storage(io::Error),
+    Content(Vec<u8>, String),
+}
+
+/// The outcome of a call that does not wait.
+fn now<T>(call: impl Future<Output = T>) -> Option<T> {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 
@@ -190,7 +290,8 @@ fn issuer_key(directory: &str) -> String {
         .collect()
 }
 
-fn short_hash(text: &str) -> String {
+/// Eight digits that stand for a text.
+pub(crate) fn short_hash(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
         .take(4)
@@ -198,96 +299,22 @@ fn short_hash(text: &str) -> String {
         .collect()
 }
 
-/// Reads a text file of bounded size.
-pub(crate) fn read(path: &Path) -> io::Result<String> {
-    if fs::metadata(path)?.len() > FILE_OCTETS_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    fs::read_to_string(path)
-}
-
-/// Makes a folder, and those above it, for nobody else to see.
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| named(path, &error))
-}
-
-/// Writes a file, all or nothing, for nobody else to read.
-pub(crate) fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let attempt = || {
-        let unique = format!(
-            "{}.{}.{:08x}",
-            path.display(),
-            std::process::id(),
-            rand::random::<u32>()
-        );
-        let temporary = PathBuf::from(unique);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        let written = file
-            .write_all(octets)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&temporary, path));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written?;
-        // The rename itself must survive a loss of power, too.
-        path.parent()
-            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    attempt().map_err(|error| named(path, &error))
-}
-
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bundle::tests::pair;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::tests::Scratch;
+    use std::fs;
     use std::time::Duration;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            let path =
-                std::env::temp_dir().join(format!("corten-store-{:08x}", rand::random::<u32>()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn store(folder: &Folder) -> Store {
+    fn spec(scratch: &Scratch) -> Spec {
         let issuer = Issuer::Acme {
             directory: "https://ca.example:14000/dir".into(),
             roots: None,
             email: None,
         };
-        Store::new(
-            &Spec::new(
-                &["a.example"],
-                issuer,
-                folder.0.clone(),
-                Duration::from_secs(900),
-            )
-            .unwrap(),
-        )
+        let folder = scratch.path().to_owned();
+        Spec::new(&["a.example"], issuer, folder, Duration::from_secs(900)).unwrap()
     }
 
     fn bundle(names: &[&str]) -> Bundle {
@@ -295,82 +322,105 @@ mod tests {
         Bundle::read(&format!("{key}{certificate}")).unwrap()
     }
 
-    #[test]
-    fn the_newest_good_bundle_is_used_and_three_are_kept() {
-        let folder = Folder::new();
-        let store = store(&folder);
-        assert!(store.load().is_none());
+    fn path(scratch: &Scratch, store: &Store, name: &str) -> std::path::PathBuf {
+        scratch.path().join(&store.folder).join(name)
+    }
+
+    #[tokio::test]
+    async fn the_newest_good_bundle_is_used_and_three_are_kept() {
+        let scratch = Scratch::new();
+        let store = Store::new(&spec(&scratch));
+        assert!(store.load().await.is_none());
         let mut last = None;
         for _ in 0..5 {
             let bundle = bundle(&["a.example"]);
-            store.save(&bundle).unwrap();
-            last = Some(bundle);
+            last = Some((store.save(&bundle).await.unwrap(), bundle));
         }
-        let kept = store.bundles();
+        let (name, bundle) = last.unwrap();
+        let kept = store.bundles().await;
         assert_eq!(kept.len(), GENERATIONS);
-        assert_eq!(store.load().unwrap().pem(), last.unwrap().pem());
-        assert_eq!(
-            fs::metadata(&kept[0]).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(
-            fs::metadata(&store.folder).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        let stored = store.load().await.unwrap();
+        assert_eq!(stored.bundle.pem(), bundle.pem());
+        assert_eq!(stored.name, Some(name.clone()));
+        let (now, nothing) = Store::load_now::<u8>(&spec(&scratch), "x.json");
+        assert_eq!(now.unwrap().name, Some(name));
+        assert_eq!(nothing, None);
 
-        let before = read(&kept[1]).unwrap();
-        fs::write(&kept[2], "-----BEGIN").unwrap();
-        assert_eq!(
-            store.load().unwrap().pem(),
-            before,
-            "the one before is used"
-        );
-        assert!(kept[2].with_extension("pem.corrupt").exists());
+        let before = fs::read_to_string(path(&scratch, &store, &kept[1])).unwrap();
+        fs::write(path(&scratch, &store, &kept[2]), "-----BEGIN").unwrap();
+        let stored = store.load().await.unwrap();
+        assert_eq!(stored.bundle.pem(), before, "the one before is used");
+        let aside = path(&scratch, &store, &format!("{}.corrupt", kept[2]));
+        assert_eq!(fs::read(aside).unwrap(), b"-----BEGIN");
+        assert_eq!(store.bundles().await.len(), GENERATIONS - 1);
     }
 
-    #[test]
-    fn a_bundle_for_other_names_is_put_aside() {
-        let folder = Folder::new();
-        let store = store(&folder);
-        store.save(&bundle(&["b.example"])).unwrap();
-        assert!(store.load().is_none());
-        assert!(store.bundles().is_empty());
+    #[tokio::test]
+    async fn a_bundle_is_whole_or_none_at_every_length() {
+        let scratch = Scratch::new();
+        let store = Store::new(&spec(&scratch));
+        let good = bundle(&["a.example"]);
+        store.save(&good).await.unwrap();
+        let text = bundle(&["a.example"]).pem().trim_end().to_owned();
+        for length in 0..text.len() {
+            let newer = path(&scratch, &store, "bundle-99999999999999999999.pem");
+            fs::write(newer, &text[..length]).unwrap();
+            let stored = store.load().await.expect("the one before is used");
+            assert_eq!(stored.bundle.pem(), good.pem(), "{length}");
+        }
     }
 
-    #[test]
-    fn what_certmagic_left_is_read() {
-        let folder = Folder::new();
-        let store = store(&folder);
-        let place = folder.0.join("certificates/ca.example14000-dir/a.example");
+    #[tokio::test]
+    async fn a_bundle_for_other_names_is_put_aside() {
+        let scratch = Scratch::new();
+        let store = Store::new(&spec(&scratch));
+        store.save(&bundle(&["b.example"])).await.unwrap();
+        assert!(store.load().await.is_none());
+        assert!(store.bundles().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_certmagic_left_is_read() {
+        let scratch = Scratch::new();
+        let store = Store::new(&spec(&scratch));
+        let place = scratch
+            .path()
+            .join("certificates/ca.example-14000-dir/a.example");
         fs::create_dir_all(&place).unwrap();
         let (key, certificate) = pair(&["a.example"]);
         fs::write(place.join("a.example.key"), key).unwrap();
         fs::write(place.join("a.example.crt"), certificate).unwrap();
-        assert!(store.load().is_some());
+        assert!(store.load().await.unwrap().name.is_none());
     }
 
-    #[test]
-    fn a_folder_that_cannot_be_written_is_told_by_name() {
-        let folder = Folder::new();
-        let store = store(&folder);
-        store.probe().unwrap();
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_is_told_by_name() {
+        let scratch = Scratch::new();
+        let store = Store::new(&spec(&scratch));
+        store.probe().await.unwrap();
+        assert!(store.storage.list(&store.folder).await.unwrap().is_empty());
         // A file where the folder should be stops root, too.
-        fs::remove_dir_all(folder.0.join("corten")).unwrap();
-        fs::write(folder.0.join("corten"), "").unwrap();
-        let error = store.probe().unwrap_err().to_string();
+        fs::remove_dir_all(scratch.path().join("corten")).unwrap();
+        fs::write(scratch.path().join("corten"), "").unwrap();
+        let error = store.probe().await.unwrap_err().to_string();
         assert!(
             error.contains("corten/ca.example14000-dir/a.example-"),
             "{error}"
         );
     }
 
-    #[test]
-    fn small_values_are_kept() {
-        let folder = Folder::new();
-        let store = store(&folder);
-        assert_eq!(store.load_json::<u8>("x.json"), None);
-        store.save_json("x.json", &7u8).unwrap();
-        assert_eq!(store.load_json("x.json"), Some(7u8));
+    #[tokio::test]
+    async fn small_values_are_kept() {
+        let scratch = Scratch::new();
+        let store = Store::new(&spec(&scratch));
+        assert_eq!(store.load_json::<u8>("x.json").await, None);
+        store.save_json("x.json", &7u8).await.unwrap();
+        assert_eq!(store.load_json("x.json").await, Some(7u8));
+        assert!(
+            store
+                .account_key("https://ca.example/dir", None)
+                .starts_with("corten/ca.example-dir/account-")
+        );
         assert_eq!(
             issuer_key("https://acme-v02.api.letsencrypt.org/directory"),
             "acme-v02.api.letsencrypt.org-directory"

@@ -3,6 +3,8 @@
 //! This crate puts the server and the plugins together: the ordered list of [`plugins`], the
 //! command line, the log. A program with other plugins is ten lines over [`Builder`];
 //! `docs/plugins.md` shows one.
+#[cfg(feature = "tls")]
+mod acme;
 mod flags;
 mod logging;
 pub mod plugins;

@@ -15,10 +15,14 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_geoip::PLUGIN,
     #[cfg(feature = "cancel")]
     corten_cancel::PLUGIN,
+    #[cfg(feature = "quic")]
+    corten_quic::PLUGIN,
     #[cfg(feature = "grpc_server")]
     corten_grpc_server::PLUGIN,
     #[cfg(feature = "https")]
     corten_https::PLUGIN,
+    #[cfg(feature = "https3")]
+    corten_https3::PLUGIN,
     #[cfg(feature = "proxyproto")]
     corten_proxyproto::PLUGIN,
     #[cfg(feature = "timeouts")]
@@ -55,6 +59,9 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_dnstap::PLUGIN,
     #[cfg(feature = "local")]
     corten_local::PLUGIN,
+    // CoreDNS has none; it answers for names that stay on this machine, as *local* does.
+    #[cfg(feature = "ddr")]
+    corten_ddr::PLUGIN,
     #[cfg(feature = "dns64")]
     corten_dns64::PLUGIN,
     #[cfg(feature = "any")]
@@ -63,6 +70,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_chaos::PLUGIN,
     #[cfg(feature = "loadbalance")]
     corten_loadbalance::PLUGIN,
+    #[cfg(feature = "tsig")]
+    corten_tsig_plugin::PLUGIN,
     #[cfg(feature = "rewrite")]
     corten_rewrite::PLUGIN,
     #[cfg(feature = "autopath")]
@@ -73,16 +82,25 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_cache::PLUGIN,
     #[cfg(feature = "header")]
     corten_header::PLUGIN,
-    // Right above everything that answers from data, so that challenge answers can be signed once a
-    // plugin for that stands above.
+    #[cfg(feature = "dnssec")]
+    corten_dnssec_plugin::PLUGIN,
+    // Right above everything that answers from data, so that challenge answers are signed.
     #[cfg(feature = "tls")]
     corten_tls::PLUGIN,
     #[cfg(feature = "minimal")]
     corten_minimal::PLUGIN,
     #[cfg(feature = "template")]
     corten_template::PLUGIN,
+    #[cfg(feature = "transfer")]
+    corten_transfer::PLUGIN,
     #[cfg(feature = "hosts")]
     corten_hosts::PLUGIN,
+    #[cfg(feature = "file")]
+    corten_file::PLUGIN,
+    #[cfg(feature = "auto")]
+    corten_auto::PLUGIN,
+    #[cfg(feature = "secondary")]
+    corten_secondary::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]
@@ -93,6 +111,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_erratic::PLUGIN,
     #[cfg(feature = "whoami")]
     corten_whoami::PLUGIN,
+    #[cfg(feature = "sign")]
+    corten_sign::PLUGIN,
     #[cfg(feature = "view")]
     corten_view::PLUGIN,
 ];

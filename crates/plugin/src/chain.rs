@@ -2,16 +2,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use corten_wire::{Class, Question, Rcode};
+use corten_wire::{Class, Opcode, Question, Rcode};
 use tokio::time::timeout_at;
 
-use crate::{Exchange, Flow, Interest, Phase, Plugin};
+use crate::{Exchange, Flow, Interest, Phase, Plugin, Updates};
 
 /// A server block's plugins in chain order.
 pub struct Chain {
     links: Box<[Arc<dyn Plugin>]>,
     response_only: u64,
     any_class: u64,
+    /// Links that see dynamic updates.
+    updates: u64,
+    serves_updates: bool,
 }
 
 /// More links than a chain can have.
@@ -48,16 +51,25 @@ impl Chain {
         if links.len() > Self::LINKS_MAX {
             return Err(TooLong(links.len()));
         }
-        let (mut response_only, mut any_class) = (0, 0);
+        let (mut response_only, mut any_class, mut updates) = (0, 0, 0);
         for (at, link) in links.iter().enumerate() {
+            updates |= u64::from(link.updates() != Updates::Skip) << at;
             response_only |= u64::from(link.interest() == Interest::Response) << at;
             any_class |= u64::from(link.any_class()) << at;
         }
+        let serves_updates = links.iter().any(|link| link.updates() == Updates::Serve);
         Ok(Arc::new(Self {
             links: links.into(),
             response_only,
             any_class,
+            updates,
+            serves_updates,
         }))
+    }
+
+    /// Whether some link serves dynamic updates.
+    pub fn serves_updates(&self) -> bool {
+        self.serves_updates
     }
 
     /// The links, first to last.
@@ -110,7 +122,11 @@ impl Chain {
     #[inline(always)]
     fn walk<const SPANS: bool>(&self, ex: &mut Exchange, from: u8, floor: u8) -> Progress {
         let mut internet = ex.query.question.class == Class::IN;
-        let mut left = self.asked::<SPANS>(internet) & self.below(from);
+        let below = match ex.query.opcode() {
+            Opcode::UPDATE => self.updates | self.response_only,
+            _ => u64::MAX,
+        };
+        let mut left = self.asked::<SPANS>(internet) & self.below(from) & below;
         while left != 0 {
             let at = left.trailing_zeros() as u8;
             left &= left - 1;
@@ -127,7 +143,7 @@ impl Chain {
             let flow = link.on_query(ex);
             if internet != (ex.query.question.class == Class::IN) {
                 internet = !internet;
-                left = self.asked::<SPANS>(internet) & self.below(at + 1);
+                left = self.asked::<SPANS>(internet) & self.below(at + 1) & below;
             }
             if flow == Flow::Pass {
                 if SPANS {
@@ -151,13 +167,21 @@ impl Chain {
             };
         }
         ex.watchers |= self.response_only & self.below(from);
-        if !internet {
-            let _ = ex.answer(Rcode::REFUSED);
+        if !internet || ex.query.opcode() == Opcode::UPDATE {
+            let _ = ex.answer(match internet {
+                true => Rcode::NOTIMP,
+                false => Rcode::REFUSED,
+            });
             return self.back(ex, floor);
         }
         // CoreDNS's words (plugin.NextOrFailure): people match them with `errors { consolidate …
         // }`.
-        let last = self.links.last().map_or("server", |link| link.name());
+        let last = self.links.last();
+        if let Some(rcode) = last.and_then(|link| link.unanswered(ex)) {
+            let _ = ex.answer(rcode);
+            return self.back(ex, floor);
+        }
+        let last = last.map_or("server", |link| link.name());
         let _ = ex.fail(
             Rcode::SERVFAIL,
             format!("plugin/{last}: no next plugin found"),

@@ -9,6 +9,8 @@ use corten_wire::{Query, Question, Rcode, Reply};
 
 use crate::lookup::{Lookups, Resolve};
 use crate::metadata::Metadata;
+use crate::parts::PartSink;
+use crate::seal::Seals;
 use crate::{Chain, Flow, Site, Spans};
 
 /// An error of any kind, for the *errors* plugin and the log.
@@ -37,8 +39,8 @@ impl Transport {
     /// `udp` or `tcp`: what CoreDNS's logs and metrics call it.
     pub const fn network(self) -> &'static str {
         match self {
-            Self::Udp | Self::Quic => "udp",
-            Self::Tcp | Self::Tls | Self::Https | Self::Grpc | Self::Https3 => "tcp",
+            Self::Udp | Self::Quic | Self::Https3 => "udp",
+            Self::Tcp | Self::Tls | Self::Https | Self::Grpc => "tcp",
         }
     }
 
@@ -73,9 +75,16 @@ pub struct Exchange {
     /// When the client is answered at the latest; whoever waits beyond it is given up, and the
     /// client gets SERVFAIL. Set by a link on the way down.
     pub deadline: Option<Instant>,
+    /// A link would have denied the query, but for an answer that the process owes
+    /// ([`crate::Owed`]); whoever owes it and has none refuses.
+    pub excused: bool,
     pub(crate) metadata: Metadata,
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
     pub(crate) lookups: OnceLock<Box<Lookups>>,
+    pub(crate) parts: Option<Arc<dyn PartSink>>,
+    /// All that there was to send has been sent in parts.
+    pub(crate) sent: bool,
+    pub(crate) seals: Seals,
     pub(crate) failure: Option<BoxError>,
     /// Which plugins work on the query, if anybody wants to know.
     pub(crate) spans: Option<Box<Spans>>,
@@ -102,9 +111,13 @@ impl Exchange {
             site: Site::new("", ""),
             zone: 0,
             deadline: None,
+            excused: false,
             metadata: Metadata::default(),
             resolver: None,
             lookups: OnceLock::new(),
+            parts: None,
+            sent: false,
+            seals: Seals::default(),
             failure: None,
             spans: None,
             notes: Vec::new(),
@@ -131,6 +144,7 @@ impl Exchange {
             metadata: like.metadata.clone(),
             resolver: like.resolver.clone(),
             lookups: like.lookups.clone(),
+            seals: like.seals.inherited(),
             ..Self::new()
         }
     }
@@ -243,11 +257,15 @@ impl Exchange {
         self.metadata.clear();
         self.resolver = None;
         self.lookups.take();
+        self.parts = None;
+        self.sent = false;
+        self.seals.clear();
         self.failure = None;
         self.spans = None;
         self.notes.clear();
         self.dropped = false;
         self.deadline = None;
+        self.excused = false;
         (
             self.cursor,
             self.watchers,

@@ -12,13 +12,18 @@ mod directive;
 pub mod endpoint;
 mod exchange;
 mod format;
+mod gates;
+mod labels;
 mod listener;
 mod lookup;
 mod metadata;
 mod observe;
+mod owed;
+mod parts;
 mod plugin;
 mod process;
 mod roster;
+mod seal;
 mod search;
 mod setup;
 mod site;
@@ -37,17 +42,22 @@ pub use directive::{Directive, checked};
 pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
+pub use gates::Gates;
 pub use http;
+pub use labels::{ZoneLabel, ZoneLabels};
 pub use listener::{
-    ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, HttpsOptions, ListenerOptions,
-    Overload, ProxyProtocol, SessionTracking, StreamOptions,
+    ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, Https3Options, HttpsOptions,
+    ListenerOptions, Overload, ProxyProtocol, QuicOptions, SessionTracking, StreamOptions,
 };
 pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
-pub use plugin::{Flow, Interest, Phase, Plugin, Stop};
+pub use owed::{Owed, OwedNames};
+pub use parts::{Gone, PartSink};
+pub use plugin::{Flow, Interest, Phase, Plugin, Stop, Updates};
 pub use process::{Build, Process, Reload, ReloadError, Running};
 pub use roster::{Refusals, Roster};
+pub use seal::{Seal, Signer};
 pub use search::SearchPath;
 pub use setup::{Block, Context, Parts, Peers, ServerOptions, Setup, SetupError};
 pub use site::{BySite, Site};

@@ -21,6 +21,28 @@ pub struct ListenerOptions {
     pub grpc: GrpcOptions,
     /// Load is shed on the UDP sockets when there is too much of it.
     pub overload: Option<Arc<dyn Overload>>,
+    /// Bounds of DoQ connections; of several blocks the last that sets one counts.
+    pub quic: QuicOptions,
+    /// Bounds of DoH3 connections; likewise.
+    pub https3: Https3Options,
+}
+
+/// Bounds of DNS over QUIC; nothing for the server's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicOptions {
+    /// Streams that a client may have open on one connection.
+    pub streams_max: Option<u32>,
+    /// Queries of the listener that wait for the network at the same time.
+    pub waiting_max: Option<usize>,
+}
+
+/// Bounds of DNS over HTTP/3; nothing for the server's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Https3Options {
+    /// Streams that a client may have open on one connection.
+    pub streams_max: Option<u32>,
+    /// Connections of the listener; [`usize::MAX`] for any number.
+    pub connections_max: Option<usize>,
 }
 
 /// Bounds of TCP and TLS connections; nothing for the server's own.

@@ -2,6 +2,7 @@
 use std::any::Any;
 
 use async_trait::async_trait;
+use corten_wire::Rcode;
 
 use crate::{BoxError, Context, Exchange, Next};
 
@@ -46,6 +47,17 @@ pub enum Interest {
     Nothing,
 }
 
+/// What a plugin has to do with dynamic updates (RFC 2136); read once, when the chain is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updates {
+    /// Nothing: its `on_query` is not called for them.
+    Skip,
+    /// It looks at them, as it does at queries.
+    See,
+    /// It serves them. Where no plugin of a block does they are answered with NOTIMP.
+    Serve,
+}
+
 /// Why a plugin is being stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -79,6 +91,12 @@ pub trait Plugin: Any + Send + Sync {
         false
     }
 
+    /// Whether messages of OPCODE UPDATE are for this plugin, too. They are no queries: what stands
+    /// in them as the question is a zone.
+    fn updates(&self) -> Updates {
+        Updates::Skip
+    }
+
     /// Way down. Must not block, wait or do I/O.
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         let _ = ex;
@@ -95,6 +113,13 @@ pub trait Plugin: Any + Send + Sync {
     async fn wait(&self, ex: &mut Exchange, next: Next<'_>, phase: Phase) -> Flow {
         let (_, _, _) = (ex, next, phase);
         Flow::Drop
+    }
+
+    /// Asked of a chain's last link when a query has passed all of them: the RCODE that the client
+    /// gets, with no error for the log. Nothing for SERVFAIL and an error, as elsewhere.
+    fn unanswered(&self, ex: &Exchange) -> Option<Rcode> {
+        let _ = ex;
+        None
     }
 
     /// Runs after every listener is bound and before the first query of this generation; the only

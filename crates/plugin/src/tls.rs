@@ -15,6 +15,12 @@ pub trait TlsIdentity: Send + Sync {
     /// Whether the certificate is made for this server name; several blocks may share a listener.
     fn covers(&self, server_name: &str) -> bool;
 
+    /// Whether clients are asked for certificates. A QUIC listener cannot choose between blocks that
+    /// ask and others, and answers nobody before the handshake is over.
+    fn verifies_clients(&self) -> bool {
+        false
+    }
+
     /// Whether there is a certificate.
     fn is_ready(&self) -> bool;
 

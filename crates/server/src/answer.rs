@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use corten_plugin::{Chain, Exchange, Flow, Phase, Progress, Resolve, Transport};
 use corten_wire::finish::{Carrier, header_only};
-use corten_wire::{Gate, Rcode};
+use corten_wire::{Gate, Opcode, Rcode, Updates};
 
 use crate::generation::Table;
 use crate::panics::{contain, contain_wait, mend};
@@ -40,7 +40,8 @@ pub(crate) struct Journey {
 pub(crate) const fn carrier(transport: Transport) -> Carrier {
     match transport {
         Transport::Udp => Carrier::Datagram,
-        _ => Carrier::Stream,
+        Transport::Tcp => Carrier::Stream,
+        _ => Carrier::Encrypted,
     }
 }
 
@@ -52,6 +53,12 @@ pub(crate) fn answer<'t>(
     journey: Journey,
     out: &mut Vec<u8>,
 ) -> Outcome<'t> {
+    let gate = read(ex, table, message, journey);
+    respond(ex, table, gate, out)
+}
+
+/// Reads a message into an exchange of its own.
+pub(crate) fn read(ex: &mut Exchange, table: &Table, message: &[u8], journey: Journey) -> Gate {
     ex.recycle();
     (ex.client, ex.local, ex.transport, ex.received) = (
         journey.client,
@@ -59,7 +66,17 @@ pub(crate) fn answer<'t>(
         journey.transport,
         journey.received,
     );
-    match ex.query.read(message) {
+    ex.query.read_also(message, table.updates)
+}
+
+/// Answers what has been read.
+pub(crate) fn respond<'t>(
+    ex: &mut Exchange,
+    table: &'t Table,
+    gate: Gate,
+    out: &mut Vec<u8>,
+) -> Outcome<'t> {
+    match gate {
         Gate::Pass => (),
         Gate::Ignore => return Outcome::Nothing,
         Gate::Header(rcode) => {
@@ -68,7 +85,7 @@ pub(crate) fn answer<'t>(
         }
         Gate::Whole(rcode) => {
             let _ = ex.answer(rcode);
-            ex.reply.finish(&ex.query, carrier(journey.transport), out);
+            ex.finish(carrier(ex.transport), out);
             return Outcome::Reply(None);
         }
     }
@@ -86,6 +103,13 @@ pub(crate) fn answer<'t>(
     }) else {
         return refuse(ex, table, Rcode::REFUSED, out);
     };
+    if table.updates == Updates::Served
+        && ex.query.opcode() == Opcode::UPDATE
+        && !chain.serves_updates()
+    {
+        header_only(&ex.query, Rcode::NOTIMP, out);
+        return Outcome::Reply(None);
+    }
     match contain(table.panics, &table.name, || chain.run(ex)) {
         Some(Progress::Waits(at, phase)) => return Outcome::Waits(Waiting { chain, at, phase }),
         Some(Progress::Done(Flow::Drop)) => return Outcome::Nothing,
@@ -99,7 +123,7 @@ pub(crate) fn answer<'t>(
     if found.is_none() && ex.answered_by().is_none() {
         return refuse(ex, table, Rcode::REFUSED, out);
     }
-    ex.reply.finish(&ex.query, carrier(journey.transport), out);
+    ex.finish(carrier(ex.transport), out);
     Outcome::Reply(ex.has_afterwards().then_some(chain))
 }
 
@@ -107,7 +131,7 @@ pub(crate) fn answer<'t>(
 fn refuse<'t>(ex: &mut Exchange, table: &Table, rcode: Rcode, out: &mut Vec<u8>) -> Outcome<'t> {
     let _ = ex.answer(rcode);
     tell_refusal(ex, table);
-    ex.reply.finish(&ex.query, carrier(ex.transport), out);
+    ex.finish(carrier(ex.transport), out);
     Outcome::Reply(None)
 }
 
@@ -130,18 +154,23 @@ pub(crate) async fn go_on(
     ex.set_resolver(Arc::clone(table) as Arc<dyn Resolve>);
     match contain_wait(table.panics, &table.name, chain.resume(ex, at, phase)).await {
         Some(Flow::Drop) => return false,
+        // Where no block answers, nobody was asked.
+        Some(_) if ex.answered_by().is_none() && table.is_elsewhere(chain) => {
+            let _ = ex.answer(Rcode::REFUSED);
+            tell_refusal(ex, table);
+        }
         Some(_) => (),
         None => {
             mend(ex);
             tell_refusal(ex, table);
         }
     }
-    true
+    !ex.is_sent()
 }
 
 /// Appends the reply to `out`.
-pub(crate) fn finish(ex: &Exchange, out: &mut Vec<u8>) {
-    ex.reply.finish(&ex.query, carrier(ex.transport), out);
+pub(crate) fn finish(ex: &mut Exchange, out: &mut Vec<u8>) {
+    ex.finish(carrier(ex.transport), out);
 }
 
 /// Runs what plugins asked for behind the reply.

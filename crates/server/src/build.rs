@@ -94,6 +94,7 @@ pub(crate) fn build(
     for (listener, mut table) in tables.made {
         table.elsewhere.clone_from(&elsewhere);
         table.refusals = refusals.cloned();
+        table.check_identities(listener).map_err(BuildError)?;
         generation.tables.insert(listener, Arc::new(table));
     }
     generation.banner.sort();
@@ -283,26 +284,13 @@ impl Tables {
         chain: Option<&Arc<Chain>>,
         generation: &mut Generation,
     ) -> Result<Vec<Site>, BuildError> {
-        match key.transport {
-            Transport::Dns | Transport::Https | Transport::Grpc => (),
-            Transport::Tls if draft.options.tls.is_some() => (),
-            Transport::Tls => {
-                let text = format!(
-                    "'{}' serves TLS, but its block has no 'tls' directive; \
-                    a TLS port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'",
-                    key.token.text
-                );
-                return Err(at(key, &text));
-            }
-            other => {
-                return Err(at(
-                    key,
-                    &format!(
-                        "transport '{}://' is not served by this version",
-                        other.scheme()
-                    ),
-                ));
-            }
+        if must_encrypt(key.transport) && draft.options.tls.is_none() {
+            let text = format!(
+                "'{}' serves TLS, but its block has no 'tls' directive; \
+                a TLS or QUIC port never speaks in the clear: add 'tls CERT KEY', 'tls acme {{ … }}' or 'tls internal'",
+                key.token.text
+            );
+            return Err(at(key, &text));
         }
         if matches!(key.transport, Transport::Https | Transport::Grpc)
             && draft.options.tls.is_none()
@@ -432,6 +420,14 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// Whether a transport always needs certificates.
+const fn must_encrypt(transport: Transport) -> bool {
+    matches!(
+        transport,
+        Transport::Tls | Transport::Quic | Transport::Https3
+    )
 }
 
 /// The addresses of a block: those of *bind*, else every one of the machine.

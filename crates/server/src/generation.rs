@@ -1,19 +1,20 @@
 //! Everything that was made from one Corefile.
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use corten_corefile::Transport;
 use corten_plugin::{
     Chain, Context, Exchange, MetadataCollector, Peers, Plugin, Refusals, Roster, Running, Site,
     TlsIdentity, View,
 };
-use corten_wire::{Class, Name, RecordType};
+use corten_wire::{Class, Name, RecordType, Updates};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::doh::status::{Metric, Tally};
 use crate::http::Hosts;
+use crate::limits;
 use crate::panics::Policy;
 use crate::tuning::Tuning;
 
@@ -66,11 +67,15 @@ pub(crate) struct Table {
     pub(crate) elsewhere: Option<Arc<Chain>>,
     /// Classes other than IN reach plugins.
     pub(crate) any_class: bool,
+    /// Whether some block serves dynamic updates.
+    pub(crate) updates: Updates,
     pub(crate) panics: Policy,
     pub(crate) tls: Vec<Arc<dyn TlsIdentity>>,
     /// Who is told of queries that no chain answers.
     pub(crate) refusals: Option<Arc<dyn Refusals>>,
     pub(crate) tuning: Tuning,
+    /// How many DoQ queries may wait for the network.
+    waiting: OnceLock<Semaphore>,
     /// Counts responses of HTTP.
     pub(crate) statuses: Tally,
 }
@@ -99,6 +104,12 @@ impl Served {
 }
 
 impl Table {
+    /// Whether a chain is the one for names of no zone.
+    pub(crate) fn is_elsewhere(&self, chain: &Arc<Chain>) -> bool {
+        let elsewhere = self.elsewhere.as_ref();
+        elsewhere.is_some_and(|elsewhere| Arc::ptr_eq(elsewhere, chain))
+    }
+
     pub(crate) fn new(name: String) -> Self {
         let site = Site::new(&name, "");
         let metric = match name.starts_with("https3://") {
@@ -112,15 +123,24 @@ impl Table {
             labels_max: 0,
             elsewhere: None,
             any_class: false,
+            updates: Updates::NotServed,
             panics: Policy::default(),
             tls: Vec::new(),
             refusals: None,
             tuning: Tuning::default(),
+            waiting: OnceLock::new(),
             statuses: Tally::new(site, metric),
         }
     }
 
     pub(crate) fn add(&mut self, zone: &Name, served: Served) {
+        if served
+            .chain
+            .as_ref()
+            .is_some_and(|chain| chain.serves_updates())
+        {
+            self.updates = Updates::Served;
+        }
         self.labels_max = self.labels_max.max(zone.label_count());
         self.zones
             .entry(zone.wire().into())
@@ -156,6 +176,14 @@ impl Table {
         }
         // Asked again, because others have been asked since.
         own.filter(|served| served.takes(ex))
+    }
+
+    /// Room for DoQ queries that wait for the network.
+    pub(crate) fn waiting(&self) -> &Semaphore {
+        let most = self.tuning.quic.waiting_max;
+        let most = most.unwrap_or(limits::QUIC_WAITING_MAX);
+        self.waiting
+            .get_or_init(|| Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
     }
 
     /// Makes the counters of dropped load visible before there is any.

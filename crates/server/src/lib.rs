@@ -10,16 +10,21 @@
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
 //! | [`doh`] | DNS over HTTPS without HTTP: requests become messages, messages responses |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
+//! | [`quic`] | QUIC connections: DNS over QUIC, and over HTTP/3 |
+//! | [`connections`] | who is connected, and who goes when there are too many |
 //! | [`web`] | connections of HTTP: DoH and gRPC |
 //! | [`proxied`] | PROXY headers in front of datagrams and connections |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
 //! | [`life`] | start, reload, stop |
+//! | [`check`] | a configuration that is built and not served |
 //!
 //! No directive's name occurs here: directives that change a listener set `ServerOptions`.
 mod answer;
 mod batch;
 mod build;
+mod check;
+mod connections;
 mod doh;
 mod generation;
 mod http;
@@ -28,13 +33,16 @@ mod limits;
 mod listen;
 mod lookup;
 mod panics;
+mod parts;
 mod pool;
 mod proxied;
+mod quic;
 mod stream;
 mod tuning;
 mod udp;
 mod web;
 mod worker;
 
+pub use check::Checked;
 pub use life::{BUILT_IN, Server, Settings, Source, StartError};
 pub use panics::install_panic_hook;

@@ -16,10 +16,17 @@ pub(crate) const SHED_UNTIL: f32 = 0.5;
 /// Exchanges of one worker that wait for the network; beyond it new ones are dropped and memory
 /// answers go on.
 pub(crate) const WAITING_MAX: usize = 16_384;
-/// Open TCP and TLS connections of the process; beyond it new ones are closed.
+/// Open connections of the process, TCP and QUIC; beyond it those that were idle longest are closed.
 pub(crate) const CONNECTIONS_MAX: usize = 8192;
+/// Of these one client may have so many: much for a proxy in front, and little enough that others
+/// find room beside a client that means no good.
+pub(crate) const CLIENT_CONNECTIONS_MAX: usize = CONNECTIONS_MAX / 4;
+/// Connections that are closed at once when the operating system has no room for another.
+pub(crate) const CONNECTIONS_CLOSED_AT_ONCE: usize = 16;
 /// Queries of one connection that wait at the same time; reading stops until some are answered.
 pub(crate) const PIPELINE_MAX: usize = 128;
+/// Messages of one answer that wait to be written, when it has several.
+pub(crate) const PARTS_MAX: usize = 2;
 /// Queries of one connection that are answered in one go at most, and how many of them make a turn
 /// after which everybody else is served.
 pub(crate) const TURN_QUERIES_MAX: u64 = 128;
@@ -71,3 +78,33 @@ pub(crate) const HTTP_HEADER_OCTETS_MAX: usize = 16 * 1024;
 pub(crate) const HTTP_CONNECTION: Duration = Duration::from_secs(120);
 /// That answer must be over within this time; CPU profiles take their time.
 pub(crate) const HTTP_RESPONSE: Duration = Duration::from_secs(330);
+
+// QUIC (`quic`).
+/// Streams that a client may have open on one connection (CoreDNS's value for DoQ and DoH3).
+pub(crate) const QUIC_STREAMS_MAX: u32 = 256;
+/// Queries of one DoQ listener that wait for the network at the same time (CoreDNS's value).
+pub(crate) const QUIC_WAITING_MAX: usize = 1024;
+/// Connections of one DoH3 listener (CoreDNS's value).
+pub(crate) const HTTP3_CONNECTIONS_MAX: usize = 200;
+/// Octets that a client may have sent on one stream, and on all streams of a connection, and that
+/// nobody has read yet.
+pub(crate) const QUIC_STREAM_WINDOW: u32 = 16 * 1024;
+pub(crate) const QUIC_WINDOW: u32 = 32 * 1024;
+/// Octets of replies on one connection that are under way.
+pub(crate) const QUIC_SEND_WINDOW: u64 = 128 * 1024;
+/// Octets of unfinished queries, and of replies that do not fit into the window, on one connection.
+pub(crate) const QUIC_HELD_OCTETS: usize = 192 * 1024;
+/// Octets of a handshake's messages that are kept until those before them arrive.
+pub(crate) const QUIC_CRYPTO_OCTETS: usize = 16 * 1024;
+/// Handshakes of one worker under way from which on clients must show first that they receive what is
+/// sent to them (Retry, RFC 9000 section 8.1.2).
+pub(crate) const QUIC_RETRY_FROM: usize = 64;
+/// Handshakes of one worker under way; beyond it clients get no answer and try again.
+pub(crate) const QUIC_HANDSHAKES_MAX: usize = 1024;
+/// Octets that are kept of a connection that is about to be accepted, and of all of them.
+pub(crate) const QUIC_INCOMING_OCTETS: u64 = 16 * 1024;
+pub(crate) const QUIC_INCOMING_OCTETS_ALL: u64 = 4 << 20;
+/// Sessions that the process remembers so that clients can resume them, with 0-RTT.
+pub(crate) const QUIC_SESSIONS_KEPT: usize = 4096;
+/// What was sent last on a connection that ends is given this time to arrive, at most.
+pub(crate) const QUIC_LAST_WORDS: Duration = Duration::from_millis(500);

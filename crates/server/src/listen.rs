@@ -13,7 +13,7 @@ use crate::{batch, limits};
 pub(crate) struct Sockets {
     pub(crate) listener: Listener,
     pub(crate) udp: Option<UdpSocket>,
-    pub(crate) tcp: TcpListener,
+    pub(crate) tcp: Option<TcpListener>,
 }
 
 /// A socket that could not be opened.
@@ -29,18 +29,20 @@ pub(crate) struct BindError {
 /// sockets of its own on the same address (SO_REUSEPORT), so that the kernel spreads the load and
 /// no worker waits for another.
 pub(crate) fn open(listener: Listener, count: usize) -> Result<Vec<Sockets>, BindError> {
-    let datagrams = listener.transport == Transport::Dns;
+    let (datagrams, streams) = match listener.transport {
+        Transport::Dns => (true, true),
+        Transport::Quic | Transport::Https3 => (true, false),
+        _ => (false, true),
+    };
+    let address = listener.address;
     (0..count)
         .map(|_| {
-            let tcp =
-                tcp(listener.address).map_err(|error| explain("tcp", listener.address, &error))?;
-            let udp = match datagrams {
-                true => Some(
-                    udp(listener.address)
-                        .map_err(|error| explain("udp", listener.address, &error))?,
-                ),
-                false => None,
-            };
+            let tcp = streams
+                .then(|| tcp(address).map_err(|error| explain("tcp", address, &error)))
+                .transpose()?;
+            let udp = datagrams
+                .then(|| udp(listener).map_err(|error| explain("udp", address, &error)))
+                .transpose()?;
             Ok(Sockets { listener, udp, tcp })
         })
         .collect()
@@ -82,12 +84,13 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
     Ok(socket)
 }
 
-fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
+fn udp(Listener { transport, address }: Listener) -> io::Result<UdpSocket> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     // A smaller queue is no reason not to start.
     let _ = socket.set_recv_buffer_size(limits::UDP_QUEUE_OCTETS);
     socket.bind(&address.into())?;
-    if address.ip().is_unspecified() {
+    // QUIC asks for that itself.
+    if address.ip().is_unspecified() && transport == Transport::Dns {
         batch::want_destinations(socket.as_raw_fd(), address.is_ipv6())?;
     }
     Ok(socket.into())

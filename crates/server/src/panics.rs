@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use corten_metrics::registry;
 use corten_plugin::Exchange;
+use corten_wire::Updates;
 
 thread_local! {
     static LAST: RefCell<Option<Story>> = const { RefCell::new(None) };
@@ -122,10 +123,10 @@ fn caught(policy: Policy, name: &str) {
 pub(crate) fn mend(ex: &mut Exchange) {
     ex.query.remove_added_edns();
     let message = ex.query.octets().to_vec();
-    ex.recycle();
+    ex.recycle_sealed();
     // It passed the gate before, so it does again; a question that a plugin changed is the client's
     // again.
-    let _ = ex.query.read(&message);
+    let _ = ex.query.read_also(&message, Updates::Served);
     let _ = ex.answer(corten_wire::Rcode::SERVFAIL);
 }
 

@@ -2,7 +2,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use corten_corefile::Transport as Scheme;
@@ -16,8 +15,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
+use crate::connections::{self, Member};
 use crate::generation::{Generation, Listener, Table};
 use crate::limits;
+use crate::parts::{Piece, Room, Sender};
 use crate::pool;
 use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
@@ -27,25 +28,6 @@ use crate::worker::Current;
 
 /// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
 const DOT: &[&[u8]] = &[b"dot"];
-
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-
-/// One of the process's open connections.
-struct Connected;
-
-impl Connected {
-    fn new() -> Option<Self> {
-        let open = OPEN.fetch_add(1, Relaxed);
-        let this = Self;
-        (open < limits::CONNECTIONS_MAX).then_some(this)
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, Relaxed);
-    }
-}
 
 /// Accepts connections until a generation no longer listens there.
 pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: Current) {
@@ -66,6 +48,7 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
                 Err(error) => {
                     // Out of files, for one: trying again at once would only burn the processor.
                     tracing::warn!("tcp {}: {error}", listener.address);
+                    connections::make_room();
                     sleep(Duration::from_millis(50)).await;
                 }
             },
@@ -75,15 +58,21 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
 
 /// Starts the task of a new connection; one too many is closed.
 fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
-    let Some(place) = Connected::new() else {
+    let most = match web::protocols(listener.transport) {
+        Some(_) => (current.borrow().tables.get(&listener))
+            .map_or(0, |table| web::connections_max(listener.transport, table)),
+        None => usize::MAX,
+    };
+    let Some(member) = Member::join(client.ip(), listener, most) else {
         return;
     };
     let current = current.clone();
-    tokio::spawn(async move {
-        let _place = place;
+    let ends_with = member.ends_with();
+    let task = tokio::spawn(async move {
         // How a connection ends is the client's business; it is told nothing more.
-        let _ = greet(stream, client, listener, current).await;
+        let _ = greet(stream, client, listener, current, member).await;
     });
+    ends_with(task.abort_handle());
 }
 
 /// Finds out who the client is, and serves it.
@@ -92,6 +81,7 @@ async fn greet(
     client: SocketAddr,
     listener: Listener,
     current: Current,
+    member: Member,
 ) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(listener.address);
@@ -112,28 +102,29 @@ async fn greet(
         listener,
     };
     let web = web::protocols(listener.transport);
-    let _place = match web {
-        Some(_) => match web::Place::take(listener, &table) {
-            Some(place) => Some(place),
-            None => return Ok(()),
-        },
-        None => None,
-    };
     if web.is_some() && table.tls.is_empty() {
-        return web::serve(stream, who, web::Spoken::Unknown, beginning.rest, current).await;
+        return web::serve(
+            stream,
+            who,
+            web::Spoken::Unknown,
+            beginning.rest,
+            member,
+            current,
+        )
+        .await;
     }
     if listener.transport == Scheme::Dns {
-        return Connection::new(stream, who, Transport::Tcp, beginning.rest)
+        return Connection::new(stream, who, Transport::Tcp, beginning.rest, member)
             .run(current)
             .await;
     }
     if beginning.rest.is_empty() {
-        return shake_hands(stream, who, &table, current).await;
+        return shake_hands(stream, who, &table, current, member).await;
     }
     // The client's first words of TLS came along with the header.
     let (read, write) = stream.into_split();
     let read = io::Cursor::new(beginning.rest).chain(read);
-    shake_hands(tokio::io::join(read, write), who, &table, current).await
+    shake_hands(tokio::io::join(read, write), who, &table, current, member).await
 }
 
 /// Both ends of a connection, and where it came in.
@@ -149,6 +140,7 @@ async fn shake_hands(
     who: Who,
     table: &Table,
     current: Current,
+    member: Member,
 ) -> io::Result<()> {
     let limit = table.tuning.streams.handshake;
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
@@ -166,9 +158,9 @@ async fn shake_hands(
     let stream = timeout(limit, start.into_stream(config)).await??;
     if web.is_some() {
         let spoken = web::Spoken::agreed(stream.get_ref().1.alpn_protocol());
-        return web::serve(stream, who, spoken, Vec::new(), current).await;
+        return web::serve(stream, who, spoken, Vec::new(), member, current).await;
     }
-    Connection::new(stream, who, Transport::Tls, Vec::new())
+    Connection::new(stream, who, Transport::Tls, Vec::new(), member)
         .run(current)
         .await
 }
@@ -184,16 +176,19 @@ struct Connection<S> {
     /// Where in `input` the first message begins that is not answered yet.
     begun: usize,
     output: Vec<u8>,
+    /// Places of parts that stand in the output.
+    parts: Vec<Room>,
     waiting: usize,
     /// When the last whole query came or a reply was ready, or the connection came.
     heard: Instant,
     queries: u64,
     behind: Vec<(Box<Exchange>, Arc<Table>, Arc<Chain>)>,
+    member: Member,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A new connection; `input` is what has been read of it.
-    fn new(stream: S, who: Who, transport: Transport, input: Vec<u8>) -> Self {
+    fn new(stream: S, who: Who, transport: Transport, input: Vec<u8>, member: Member) -> Self {
         Self {
             stream,
             who,
@@ -203,10 +198,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input,
             begun: 0,
             output: Vec::new(),
+            parts: Vec::new(),
             waiting: 0,
             heard: Instant::now(),
             queries: 0,
             behind: Vec::new(),
+            member,
         }
     }
 
@@ -215,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
     async fn run(mut self, mut current: Current) -> io::Result<()> {
-        let (sender, mut replies) = mpsc::channel::<Vec<u8>>(limits::PIPELINE_MAX);
+        let (sender, mut replies) = mpsc::channel(limits::PIPELINE_MAX);
         let mut generation = Arc::clone(&current.borrow_and_update());
         let silence = sleep(Duration::ZERO);
         tokio::pin!(silence);
@@ -250,13 +247,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     silence.as_mut().reset(self.until().into());
                 }
             }
+            self.member.heard(self.heard, self.waiting > 0);
             let may_read =
                 !leaving && !heard_all && !exhausted && self.waiting < limits::PIPELINE_MAX;
             tokio::select! {
                 biased;
                 reply = replies.recv(), if self.waiting > 0 => {
                     self.collect(reply);
-                    while let Ok(reply) = replies.try_recv() {
+                    while self.output.len() < limits::WRITE_OCTETS
+                        && let Ok(reply) = replies.try_recv()
+                    {
                         self.collect(Some(reply));
                     }
                 }
@@ -297,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         table: &Arc<Table>,
         generation: &Arc<Generation>,
-        sender: &mpsc::Sender<Vec<u8>>,
+        sender: &mpsc::Sender<Piece>,
     ) -> bool {
         let (mut received, before) = (None, self.queries);
         while self.waiting < limits::PIPELINE_MAX && self.queries < self.limits.queries_max {
@@ -351,14 +351,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     tokio::spawn(async move {
                         let (_place, _generation) = (place, generation);
                         let mut out = Vec::new();
+                        ex.set_parts(Sender::new(sender.clone()));
                         if go_on(&mut ex, &table, &chain, at, phase).await {
                             out.extend_from_slice(&[0, 0]);
-                            finish(&ex, &mut out);
+                            finish(&mut ex, &mut out);
                             prefix(&mut out, 0);
                         }
                         // The channel has room for every waiter; it is closed when the client has
                         // gone.
-                        let _ = sender.send(out).await;
+                        let _ = sender.send(Piece::Last(out)).await;
                         if ex.has_afterwards() {
                             finish_afterwards(&mut ex, &table, &chain).await;
                         }
@@ -379,11 +380,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.heard + allowed
     }
 
-    /// Takes the reply of an exchange that waited; an empty one is none.
-    fn collect(&mut self, reply: Option<Vec<u8>>) {
+    /// Takes what an exchange that waited has to say; an empty reply is none.
+    fn collect(&mut self, piece: Option<Piece>) {
         self.heard = Instant::now();
-        self.waiting = self.waiting.saturating_sub(1);
-        self.output.extend_from_slice(&reply.unwrap_or_default());
+        match piece {
+            Some(Piece::Part(part)) => part.write(&mut self.output, &mut self.parts),
+            Some(Piece::Last(reply)) => {
+                self.waiting = self.waiting.saturating_sub(1);
+                self.output.extend_from_slice(&reply);
+            }
+            None => self.waiting = self.waiting.saturating_sub(1),
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -394,6 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             })
             .await??;
             self.output.clear();
+            self.parts.clear();
         }
         for (mut ex, table, chain) in self.behind.drain(..) {
             let Some(place) = Place::take() else { continue };

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_plugin::{GrpcOptions, HttpsOptions, ListenerOptions, Overload, ProxyProtocol};
+use corten_plugin::{
+    GrpcOptions, Https3Options, HttpsOptions, ListenerOptions, Overload, ProxyProtocol, QuicOptions,
+};
 
 use crate::limits;
 
@@ -15,6 +17,8 @@ pub(crate) struct Tuning {
     pub(crate) sockets: Option<usize>,
     pub(crate) proxy: Option<Arc<ProxyProtocol>>,
     pub(crate) overload: Option<Arc<dyn Overload>>,
+    pub(crate) quic: QuicOptions,
+    pub(crate) https3: Https3Options,
     pub(crate) https: HttpsOptions,
     pub(crate) grpc: GrpcOptions,
 }
@@ -59,6 +63,12 @@ impl Tuning {
         own.idle = wanted.idle.unwrap_or(own.idle);
         own.write = wanted.write.unwrap_or(own.write);
         own.queries_max = wanted.queries_max.unwrap_or(own.queries_max);
+        let (quic, wanted) = (&mut self.quic, &options.quic);
+        quic.streams_max = wanted.streams_max.or(quic.streams_max);
+        quic.waiting_max = wanted.waiting_max.or(quic.waiting_max);
+        let (https3, wanted) = (&mut self.https3, &options.https3);
+        https3.streams_max = wanted.streams_max.or(https3.streams_max);
+        https3.connections_max = wanted.connections_max.or(https3.connections_max);
         let (https, wanted) = (&mut self.https, &options.https);
         https.connections_max = wanted.connections_max.or(https.connections_max);
         if wanted.proxies.is_some() {

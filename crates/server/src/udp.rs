@@ -199,7 +199,7 @@ impl Worker {
                     if go_on(&mut ex, &table, &chain, at, phase).await {
                         SCRATCH.with_borrow_mut(|out| {
                             out.clear();
-                            finish(&ex, out);
+                            finish(&mut ex, out);
                             let sent = send_one(&socket, out, peer, source);
                             if let (Err(_), Some(overload)) = (sent, &table.tuning.overload) {
                                 overload.responses_dropped(ex.site, 1);

@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::generation::Generation;
 use crate::listen::Sockets;
-use crate::{stream, udp};
+use crate::{quic, stream, udp};
 
 /// The generation that is being served, as every socket's task sees it.
 pub(crate) type Current = watch::Receiver<Arc<Generation>>;
@@ -61,14 +61,19 @@ impl Workers {
     /// Begins to serve: the workers take one of the sockets each, in turns.
     pub(crate) fn serve(&self, sockets: Vec<Sockets>, current: &Current) {
         for (handle, sockets) in self.handles.iter().cycle().zip(sockets) {
-            if let Some(udp) = sockets.udp {
-                handle.spawn(udp::serve(udp, sockets.listener, current.clone()));
+            let (listener, current) = (sockets.listener, current.clone());
+            match sockets.udp {
+                Some(udp) if sockets.tcp.is_none() => {
+                    handle.spawn(quic::serve(udp, listener, current.clone()));
+                }
+                Some(udp) => {
+                    handle.spawn(udp::serve(udp, listener, current.clone()));
+                }
+                None => (),
             }
-            handle.spawn(stream::serve(
-                sockets.tcp,
-                sockets.listener,
-                current.clone(),
-            ));
+            if let Some(tcp) = sockets.tcp {
+                handle.spawn(stream::serve(tcp, listener, current));
+            }
         }
     }
 

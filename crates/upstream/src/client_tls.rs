@@ -6,11 +6,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a client
-/// certificate, three both. `alpn` is the protocol that is offered; none is offered for DNS over TLS.
+/// Settings for `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a
+/// client certificate, three both. An empty `alpn` offers no protocol.
 ///
 /// # Errors
-/// What is wrong with which file.
+/// A file that cannot be read, or has nothing of what it should have; the text names it.
 pub fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<ClientConfig>, String> {
     let (identity, ca) = match files {
         [] => (None, None),
@@ -44,8 +44,7 @@ pub fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<ClientConfig
             })?
         }
     };
-    // DNS over TLS may go without (RFC 7858 section 3.1), and old servers refuse what they do not know.
-    if alpn == b"h2" {
+    if !alpn.is_empty() {
         config.alpn_protocols = vec![alpn.to_vec()];
     }
     Ok(Arc::new(config))

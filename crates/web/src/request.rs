@@ -128,7 +128,7 @@ impl Request {
     }
 
     /// Whether its memory is worth keeping.
-    pub(crate) fn is_small(&self) -> bool {
+    pub fn is_small(&self) -> bool {
         self.values.capacity() + self.body.capacity() <= 8 * 1024
     }
 

@@ -33,7 +33,7 @@ impl Reply {
 }
 
 /// Appends the name at `at`, its pointers followed.
-fn write_out(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn write_out(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
     // What has a length has an end.
     walk::expanded_length(message, at)?;
     loop {
@@ -50,7 +50,11 @@ fn write_out(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-fn rdata_written_out(message: &[u8], record: &walk::RawRecord, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn rdata_written_out(
+    message: &[u8],
+    record: &walk::RawRecord,
+    out: &mut Vec<u8>,
+) -> Option<()> {
     let mut names = Vec::new();
     walk::names_in_rdata(message, record, |at| names.push(at))?;
     let mut at = record.rdata;

@@ -8,6 +8,12 @@ use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX};
 const UDP_OCTETS_MIN: u16 = 512;
 /// Octets of an OPT record without options.
 const OPT_OCTETS: usize = 11;
+/// Octets of an option without its data: code and length.
+const OPTION_OCTETS: usize = 4;
+/// The option that hides a message's length (RFC 7830).
+const PADDING: u16 = 12;
+/// Padded replies are a multiple of so many octets long (RFC 8467 section 4.1).
+const PADDED_OCTETS: usize = 468;
 
 /// How large a message the transport carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +22,9 @@ pub enum Carrier {
     Datagram,
     /// A stream, with two octets of length in front: 65,535 octets.
     Stream,
+    /// The same where nobody but the two ends can read it: only there padding makes sense (RFC 7830
+    /// section 6).
+    Encrypted,
 }
 
 impl Reply {
@@ -24,14 +33,22 @@ impl Reply {
     ///
     /// RD and CD are copied from the query, the OPT has the client's size and DO (RFC 3225 section
     /// 3). Records are dropped from the end when they do not fit, and TC is set (RFC 2181 section
-    /// 9), as CoreDNS does.
+    /// 9), as CoreDNS does. Over encrypted transports the reply is padded when the query was.
     pub fn finish(&self, query: &Query, carrier: Carrier, out: &mut Vec<u8>) {
+        self.finish_leaving(query, carrier, 0, out);
+    }
+
+    /// The same with room for `room` octets behind it: for a TSIG record.
+    ///
+    /// Where it does not fit, nothing but the question is left and TC is set (RFC 8945 section 5.3).
+    pub fn finish_leaving(&self, query: &Query, carrier: Carrier, room: usize, out: &mut Vec<u8>) {
         let edns = query.edns().filter(|_| query.client_speaks_edns());
         let limit = match (carrier, edns) {
-            (Carrier::Stream, _) => MESSAGE_OCTETS_MAX,
+            (Carrier::Stream | Carrier::Encrypted, _) => MESSAGE_OCTETS_MAX,
             (Carrier::Datagram, Some(edns)) => usize::from(edns.udp_size.max(UDP_OCTETS_MIN)),
             (Carrier::Datagram, None) => usize::from(UDP_OCTETS_MIN),
-        };
+        }
+        .saturating_sub(room);
         let question_end = self
             .records
             .first()
@@ -53,6 +70,9 @@ impl Reply {
             kept -= 1;
             end = usize::from(self.records[kept].start);
         }
+        if room > 0 && kept < self.records.len() {
+            (kept, end) = (0, question_end.max(HEADER_OCTETS));
+        }
         let start = out.len();
         out.extend_from_slice(&self.octets[..end.min(self.octets.len())]);
         out.resize(start + end, 0);
@@ -70,8 +90,20 @@ impl Reply {
                 flags,
                 0,
             ]);
-            out.extend_from_slice(&(options.len() as u16).to_be_bytes());
+            let padding = match carrier {
+                Carrier::Encrypted if query.edns_option(PADDING).is_some() => {
+                    padding(end + OPT_OCTETS + options.len())
+                }
+                _ => None,
+            };
+            let padding_octets = padding.map_or(0, |octets| OPTION_OCTETS + octets);
+            out.extend_from_slice(&((options.len() + padding_octets) as u16).to_be_bytes());
             out.extend_from_slice(options);
+            if let Some(octets) = padding {
+                out.extend_from_slice(&PADDING.to_be_bytes());
+                out.extend_from_slice(&(octets as u16).to_be_bytes());
+                out.resize(out.len() + octets, 0);
+            }
         }
         let cut = self.truncated || kept < self.records.len();
         let mut counts = [0u16; 3];
@@ -111,6 +143,16 @@ impl Reply {
     }
 }
 
+/// Octets of zeros that make a message of `octets` look like others; nothing when there is no room
+/// even for an empty option.
+fn padding(octets: usize) -> Option<usize> {
+    let least = octets + OPTION_OCTETS;
+    let wanted = least
+        .next_multiple_of(PADDED_OCTETS)
+        .min(MESSAGE_OCTETS_MAX);
+    wanted.checked_sub(least)
+}
+
 /// A reply that is nothing but a header, for messages whose question cannot be trusted.
 ///
 /// ID, OPCODE, RD and CD come from the query, as CoreDNS's.
@@ -119,4 +161,80 @@ pub fn header_only(query: &Query, rcode: Rcode, out: &mut Vec<u8>) {
     out.extend_from_slice(&query.id().to_be_bytes());
     out.extend_from_slice(&flags.to_be_bytes());
     out.extend_from_slice(&[0; 8]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gate, Name, Owner, RecordType};
+
+    /// A query for `a.` with an OPT that has these options.
+    fn asking(options: Option<&[u8]>) -> Query {
+        let mut octets = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01".to_vec();
+        if let Some(options) = options {
+            octets[11] = 1;
+            octets.extend_from_slice(b"\0\0\x29\x02\0\0\0\0\0\0");
+            octets.push(options.len() as u8);
+            octets.extend_from_slice(options);
+        }
+        let mut query = Query::new();
+        assert_eq!(query.read(&octets), Gate::Pass);
+        query
+    }
+
+    fn finished(query: &Query, carrier: Carrier, texts: usize, own: &[u8]) -> Vec<u8> {
+        let mut reply = Reply::new();
+        reply.start(query, Rcode::NOERROR);
+        if !own.is_empty() {
+            reply.set_option(3, own);
+        }
+        let name: Name = "a".parse().unwrap();
+        for _ in 0..texts {
+            let text = [&[255][..], &[b'x'; 255]].concat();
+            let owner = Owner::Wire(name.wire());
+            reply.push(Section::Answer, owner, RecordType::TXT, 60, |rdata| {
+                rdata.octets(&text)
+            });
+        }
+        let mut out = Vec::new();
+        reply.finish(query, carrier, &mut out);
+        out
+    }
+
+    #[test]
+    fn replies_are_padded_where_queries_were() {
+        let padded: &[u8] = &[0, 12, 0, 2, 0, 0];
+        for (options, carrier, texts, octets) in [
+            (Some(padded), Carrier::Encrypted, 0, 468),
+            (Some(padded), Carrier::Encrypted, 1, 468),
+            (Some(padded), Carrier::Encrypted, 2, 936),
+            (Some(&[0, 12, 0, 0][..]), Carrier::Encrypted, 0, 468),
+            (Some(padded), Carrier::Stream, 0, 30),
+            (Some(padded), Carrier::Datagram, 0, 30),
+            (Some(&[][..]), Carrier::Encrypted, 0, 30),
+            (None, Carrier::Encrypted, 0, 19),
+        ] {
+            let out = finished(&asking(options), carrier, texts, &[]);
+            assert_eq!(out.len(), octets, "{options:?} {carrier:?} {texts}");
+            assert_eq!(Query::new().read(&out), Gate::Ignore, "a reply");
+        }
+        let out = finished(&asking(Some(padded)), Carrier::Encrypted, 0, b"name");
+        let options = [&[0, 3, 0, 4][..], b"name", &[0, 12, 0x01, 0xaa]].concat();
+        assert_eq!(out[28..30], 438_u16.to_be_bytes(), "RDLENGTH");
+        assert_eq!(out[30..30 + options.len()], options);
+        assert!(out[30 + options.len()..].iter().all(|octet| *octet == 0));
+    }
+
+    #[test]
+    fn padding_never_makes_a_message_too_long() {
+        assert_eq!(padding(468), Some(464));
+        assert_eq!(padding(464), Some(0));
+        assert_eq!(padding(65_520), Some(11), "140 x 468 is 65,520");
+        assert_eq!(padding(65_531), Some(0));
+        assert_eq!(padding(65_532), None);
+        let query = asking(Some(&[0, 12, 0, 0]));
+        // As many as fit into a message.
+        let out = finished(&query, Carrier::Encrypted, 300, &[]);
+        assert!(out.len() > 65_000 && out.len() <= MESSAGE_OCTETS_MAX);
+    }
 }

@@ -18,7 +18,9 @@
 pub mod codes;
 mod copy;
 pub mod finish;
+pub mod message;
 pub mod name;
+pub mod pack;
 pub mod proxy;
 pub mod query;
 pub mod reply;
@@ -29,7 +31,7 @@ mod walk;
 
 pub use codes::{Class, Opcode, Rcode, RecordType};
 pub use name::{Name, NameError};
-pub use query::{Edns, Flag, Gate, Query, Question};
+pub use query::{Edns, Flag, Gate, Query, Question, Updates};
 pub use reply::{Anew, NameAt, Owner, Rdata, Record, Reply, ReplyError, Section, View};
 pub use text::{TextError, TextErrorKind, TextRecord};
 pub use walk::{question_octets, same_question};

@@ -206,6 +206,14 @@ pub(crate) fn read_label<'a>(
 ) -> Result<&'a [u8], NameError> {
     let start = wire.len();
     wire.push(0);
+    // Most labels have no escapes.
+    let plain = text
+        .iter()
+        .position(|octet| matches!(octet, b'.' | b'\\'))
+        .unwrap_or(text.len());
+    let (label, behind) = text.split_at(plain);
+    wire.extend_from_slice(label);
+    text = behind;
     while let [first, rest @ ..] = text {
         text = rest;
         match (*first, rest) {

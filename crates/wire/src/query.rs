@@ -12,6 +12,7 @@ use crate::walk;
 pub use edit::Flag;
 
 mod edit;
+mod signed;
 
 /// What is asked (RFC 1035 section 4.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,15 @@ pub struct Edns {
     /// DO: DNSSEC records are wanted (RFC 3225).
     pub dnssec_ok: bool,
     options: Range<usize>,
+}
+
+/// Whether anybody serves dynamic updates where a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updates {
+    /// They are answered with NOTIMP.
+    NotServed,
+    /// They pass the gate.
+    Served,
 }
 
 /// Whether a message is a query that plugins may see.
@@ -61,6 +71,8 @@ pub struct Query {
     /// The OPT record is a plugin's, not the client's.
     edns_added: bool,
     tsig: Option<usize>,
+    /// A message with a TSIG record as it came; else empty.
+    received: Vec<u8>,
     /// What plugins further down should answer; plugins may change it and put it back.
     pub question: Question,
 }
@@ -74,6 +86,7 @@ impl Query {
             edns: None,
             edns_added: false,
             tsig: None,
+            received: Vec::new(),
             question: Question {
                 name: Name::root(),
                 rtype: RecordType(0),
@@ -98,6 +111,7 @@ impl Query {
             edns: None,
             edns_added: false,
             tsig: None,
+            received: Vec::new(),
             question: question.clone(),
         }
     }
@@ -135,9 +149,16 @@ impl Query {
     ///
     /// The order of the checks is CoreDNS's (header first, so that most garbage costs nothing).
     /// Octets behind the message are ignored; a record that is announced and not there, one whose
-    /// names cannot be read, or a second OPT, is a format error.
+    /// names cannot be read, or a second OPT, is a format error. So is TSIG at any place but the end
+    /// (RFC 8945 section 5.2). Dynamic updates are not served.
     pub fn read(&mut self, message: &[u8]) -> Gate {
+        self.read_also(message, Updates::NotServed)
+    }
+
+    /// The same where dynamic updates (RFC 2136) may be served.
+    pub fn read_also(&mut self, message: &[u8], updates: Updates) -> Gate {
         self.octets.clear();
+        self.received.clear();
         self.edns = None;
         self.edns_added = false;
         self.tsig = None;
@@ -153,12 +174,15 @@ impl Query {
         }
         self.octets.extend_from_slice(header);
         let counts = [4, 6, 8, 10].map(|at| be16(message, at).unwrap_or(0));
-        if !matches!(self.opcode(), Opcode::QUERY | Opcode::NOTIFY) {
-            return Gate::Header(Rcode::NOTIMP);
+        match (self.opcode(), counts, updates) {
+            (Opcode::QUERY | Opcode::NOTIFY, [1, 0..=1, 0..=1, 0..=2], _) => (),
+            // Any number of prerequisites and updates (RFC 2136 section 2).
+            (Opcode::UPDATE, [1, ..], Updates::Served) => (),
+            (Opcode::QUERY | Opcode::NOTIFY, ..) | (Opcode::UPDATE, _, Updates::Served) => {
+                return Gate::Header(Rcode::FORMERR);
+            }
+            _ => return Gate::Header(Rcode::NOTIMP),
         }
-        let [1, 0..=1, 0..=1, 0..=2] = counts else {
-            return Gate::Header(Rcode::FORMERR);
-        };
         let Ok(fixed) = self.question.name.read(message, HEADER_OCTETS) else {
             return Gate::Header(Rcode::FORMERR);
         };
@@ -171,7 +195,8 @@ impl Query {
         self.question_end = fixed + 4;
         self.octets.clear();
         self.octets.extend_from_slice(message);
-        match self.read_records(counts[1] + counts[2], counts[3]) {
+        let plain = u32::from(counts[1]) + u32::from(counts[2]);
+        match self.read_records(plain, u32::from(counts[3])) {
             None => Gate::Whole(Rcode::FORMERR),
             Some(()) if self.edns.as_ref().is_some_and(|edns| edns.version != 0) => {
                 Gate::Whole(Rcode::BADVERS)
@@ -180,11 +205,16 @@ impl Query {
         }
     }
 
-    fn read_records(&mut self, plain: u16, additional: u16) -> Option<()> {
+    fn read_records(&mut self, plain: u32, additional: u32) -> Option<()> {
         let mut at = self.question_end;
+        let is_update = self.opcode() == Opcode::UPDATE;
         for count in 0..plain + additional {
             let record = walk::record(&self.octets, at)?;
-            if !walk::names_are_sound(&self.octets, at, &record) {
+            // Records that stand for a whole RRset have no RDATA (RFC 2136 sections 2.4 and 2.5).
+            let is_bare = is_update && record.rdata == record.end;
+            if is_bare && walk::expanded_length(&self.octets, at).is_none()
+                || !is_bare && !walk::names_are_sound(&self.octets, at, &record)
+            {
                 return None;
             }
             if count < plain {
@@ -195,12 +225,16 @@ impl Query {
                 // RFC 6891 section 6.1.1: one OPT at most, owned by the root.
                 RecordType::OPT if self.edns.is_some() || self.octets[at] != 0 => return None,
                 RecordType::OPT => self.edns = Some(self.read_edns(&record)?),
+                RecordType::TSIG if count + 1 < plain + additional => return None,
                 RecordType::TSIG => self.tsig = Some(at),
                 _ => (),
             }
             at = record.end;
         }
         self.octets.truncate(at);
+        if self.tsig.is_some() {
+            self.received.extend_from_slice(&self.octets);
+        }
         Some(())
     }
 

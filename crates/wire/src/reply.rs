@@ -13,6 +13,7 @@ mod compress;
 mod edit;
 mod order;
 mod rebuild;
+mod set;
 
 /// Where the question's name begins in every message (RFC 1035 section 4.1.4: a pointer there is
 /// `c0 0c`).
@@ -53,6 +54,8 @@ pub enum Owner<'a> {
     Question,
     /// A name in wire form.
     Wire(&'a [u8]),
+    /// A name that the message holds already, by its place, which is below 16,384.
+    At(u16),
 }
 
 /// Why a message cannot be taken over as the reply to a query.
@@ -231,6 +234,8 @@ impl Reply {
             Owner::Question => self
                 .octets
                 .extend_from_slice(&QUESTION_POINTER.to_be_bytes()),
+            Owner::At(at) if self.octets.get(usize::from(at)) == Some(&0) => self.octets.push(0),
+            Owner::At(at) => self.octets.extend_from_slice(&(0xc000 | at).to_be_bytes()),
             Owner::Wire(name) => {
                 let (mut kept, mut pointer) = (0, None);
                 while name.get(kept).is_some_and(|&length| length != 0) {

@@ -11,7 +11,7 @@ mod tls;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, Tap,
+    BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, Tap, Updates,
     UpstreamExchange, async_trait,
 };
 use tokio_util::sync::CancellationToken;
@@ -86,6 +86,10 @@ impl Plugin for Dnstap {
 
     fn any_class(&self) -> bool {
         true
+    }
+
+    fn updates(&self) -> Updates {
+        Updates::See
     }
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {

@@ -195,7 +195,9 @@ impl Maker {
         let maker = Self {
             server_name,
             tls: if wanted(Scheme::Tls) {
-                load(b"dot")?
+                // DNS over TLS may go without (RFC 7858 section 3.1), and old servers refuse what they
+                // do not know.
+                load(b"")?
             } else {
                 None
             },

@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Span, Stop, Tap,
-    UpstreamExchange, async_trait,
+    Updates, UpstreamExchange, async_trait,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +94,10 @@ impl Plugin for Trace {
 
     fn any_class(&self) -> bool {
         true
+    }
+
+    fn updates(&self) -> Updates {
+        Updates::See
     }
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {

@@ -6,6 +6,8 @@ pub mod message;
 pub mod mutate;
 
 mod expression;
+mod http3;
+mod master;
 mod proxy;
 mod records;
 mod text;
@@ -13,6 +15,8 @@ mod web;
 mod wire;
 
 pub use expression::expression;
+pub use http3::http3;
+pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
 pub use text::{corefile, name};
@@ -23,10 +27,12 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: &[(&str, Target)] = &[
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
+    ("http3", http3),
+    ("master", master),
     ("http1", http1),
     ("http2", http2),
     ("name", name),

@@ -17,6 +17,7 @@ use super::Spoken;
 use super::service::{Refusal, Scratch, Service};
 use super::wire::{Taken, Ticket, Wire};
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
+use crate::connections::Member;
 use crate::doh::forwarded;
 use crate::generation::{Generation, Table};
 use crate::limits;
@@ -39,6 +40,7 @@ pub(super) struct Connection<S> {
     service: Service,
     spoken: Spoken,
     wire: Wire,
+    member: Member,
     limits: StreamLimits,
     ex: Box<Exchange>,
     input: Vec<u8>,
@@ -64,7 +66,7 @@ enum Work {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(stream: S, who: Who, spoken: Spoken, input: Vec<u8>) -> Self {
+    pub(super) fn new(stream: S, who: Who, spoken: Spoken, input: Vec<u8>, member: Member) -> Self {
         let service = match who.listener.transport {
             Scheme::Grpc => Service::Grpc,
             _ => Service::Doh,
@@ -79,6 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Service::Doh => spoken,
             },
             wire: Wire::Unknown,
+            member,
             limits: StreamLimits::default(),
             ex: Box::default(),
             input,
@@ -135,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if clock.deadline() > next.into() || clock.is_elapsed() {
                 clock.as_mut().reset(next.into());
             }
+            self.member.heard(self.heard, self.waiting > 0);
             let may_read = self.waiting < limits::PIPELINE_MAX;
             tokio::select! {
                 biased;
@@ -272,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let (_place, _generation) = (place, generation);
                     let reply = go_on(&mut ex, &table, &chain, at, phase).await.then(|| {
                         let mut out = Vec::new();
-                        finish(&ex, &mut out);
+                        finish(&mut ex, &mut out);
                         out
                     });
                     // The channel has room for every waiter; it is closed when the client has gone.

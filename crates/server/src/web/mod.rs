@@ -10,18 +10,16 @@
 //! Memory answers are made on the way, without a task; the protocol itself is `corten_web`'s.
 mod connection;
 mod grpc;
-mod service;
+pub(crate) mod service;
 mod wire;
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use corten_corefile::Transport as Scheme;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::generation::{Listener, Table};
+use crate::connections::Member;
+use crate::generation::Table;
 use crate::limits;
 use crate::stream::Who;
 use crate::worker::Current;
@@ -65,36 +63,19 @@ pub(crate) async fn serve(
     who: Who,
     spoken: Spoken,
     input: Vec<u8>,
+    member: Member,
     current: Current,
 ) -> io::Result<()> {
-    connection::Connection::new(stream, who, spoken, input)
+    connection::Connection::new(stream, who, spoken, input, member)
         .run(current)
         .await
 }
 
-/// One of a listener's connections.
-pub(crate) struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    /// A place, unless the listener has as many connections as its blocks allow.
-    pub(crate) fn take(listener: Listener, table: &Table) -> Option<Self> {
-        static OPEN: Mutex<Option<HashMap<Listener, Arc<AtomicUsize>>>> = Mutex::new(None);
-        let most = match listener.transport {
-            Scheme::Https => table.tuning.https.connections_max,
-            _ => table.tuning.grpc.connections_max,
-        };
-        let open = {
-            let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(open.get_or_insert_default().entry(listener).or_default())
-        };
-        let place = Self(open);
-        let before = place.0.fetch_add(1, Relaxed);
-        (before < most.unwrap_or(limits::WEB_CONNECTIONS_MAX)).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+/// How many connections a listener of HTTP may have.
+pub(crate) fn connections_max(scheme: Scheme, table: &Table) -> usize {
+    let most = match scheme {
+        Scheme::Https => table.tuning.https.connections_max,
+        _ => table.tuning.grpc.connections_max,
+    };
+    most.unwrap_or(limits::WEB_CONNECTIONS_MAX)
 }

@@ -238,14 +238,16 @@ impl Scratch {
     }
 }
 
-const PLAIN: &str = "text/plain; charset=utf-8";
+/// What texts for people are.
+pub(crate) const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A number behind a word, without memory of its own.
 #[derive(Default)]
-struct Digits([u8; 20]);
+pub(crate) struct Digits([u8; 20]);
 
 impl Digits {
-    fn write(&mut self, word: &str, number: u32) -> &str {
+    /// The word and the number behind it.
+    pub(crate) fn write(&mut self, word: &str, number: u32) -> &str {
         let (mut at, mut rest) = (self.0.len(), number);
         loop {
             at -= 1;

@@ -11,7 +11,7 @@ use crate::request::Field;
 /// Size of the dynamic table, as RFC 9113 section 6.5.2 has it when nobody says another.
 const TABLE_MAX: usize = 4096;
 /// What an entry counts beyond its octets (RFC 7541 section 4.1).
-const ENTRY: usize = 32;
+pub(crate) const ENTRY: usize = 32;
 /// No number of a header block is larger: no string is longer than a block may be.
 const NUMBER_MAX: usize = 1 << 20;
 
@@ -192,7 +192,7 @@ impl Decoder {
 }
 
 /// An integer (RFC 7541 section 5.1) behind the flags of its first octet.
-fn number(rest: &mut &[u8], prefix: u32) -> Result<usize, Malformed> {
+pub(crate) fn number(rest: &mut &[u8], prefix: u32) -> Result<usize, Malformed> {
     let (&first, mut behind) = rest.split_first().ok_or(Malformed)?;
     let full = (1usize << prefix) - 1;
     let mut number = usize::from(first) & full;
@@ -217,8 +217,17 @@ fn number(rest: &mut &[u8], prefix: u32) -> Result<usize, Malformed> {
 
 /// A string (RFC 7541 section 5.2), appended to `out`.
 fn string(rest: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let coded = rest.first().ok_or(Malformed)? & 0x80 != 0;
-    let length = number(rest, 7)?;
+    string_behind(rest, 7, out)
+}
+
+/// The same where the length has `prefix` bits of the first octet.
+pub(crate) fn string_behind(
+    rest: &mut &[u8],
+    prefix: u32,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let coded = rest.first().ok_or(Malformed)? & (1 << prefix) != 0;
+    let length = number(rest, prefix)?;
     let (octets, behind) = rest.split_at_checked(length).ok_or(Malformed)?;
     *rest = behind;
     match coded {
@@ -264,12 +273,12 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     write_string(out, value);
 }
 
-fn write_string(out: &mut Vec<u8>, octets: &[u8]) {
+pub(crate) fn write_string(out: &mut Vec<u8>, octets: &[u8]) {
     write_number(out, 0, 7, octets.len());
     out.extend_from_slice(octets);
 }
 
-fn write_number(out: &mut Vec<u8>, flags: u8, prefix: u32, number: usize) {
+pub(crate) fn write_number(out: &mut Vec<u8>, flags: u8, prefix: u32, number: usize) {
     let full = (1usize << prefix) - 1;
     if number < full {
         return out.push(flags | number as u8);

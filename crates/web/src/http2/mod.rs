@@ -18,7 +18,7 @@ mod calm;
 mod frame;
 mod headers;
 pub mod hpack;
-mod huffman;
+pub(crate) mod huffman;
 mod respond;
 mod settings;
 mod stream;

@@ -15,6 +15,11 @@ pub struct Token<'t> {
 }
 
 impl Token<'_> {
+    /// Its text, where it is UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.octets).ok()
+    }
+
     /// Its text as written.
     pub fn shown(&self) -> String {
         super::shown(self)
@@ -22,9 +27,9 @@ impl Token<'_> {
 }
 
 /// The tokens of one logical line; parentheses make several lines one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Entry<'t> {
-    /// Never empty.
+    /// Never empty where there is an entry.
     pub tokens: Vec<Token<'t>>,
     /// Whether the line begins with a blank: the owner is that of the record before.
     pub begins_with_blank: bool,
@@ -46,17 +51,46 @@ pub struct Entries<'t> {
     line: u32,
     /// Where the line begins.
     line_start: usize,
+    /// Where the entry begins that is read next, and its line.
+    start: (usize, u32),
 }
 
 impl<'t> Entries<'t> {
     /// Of a whole text.
     pub fn new(text: &'t [u8]) -> Self {
+        Self::from_line(text, 1)
+    }
+
+    /// Of a text whose first line has this number: a part of a larger one.
+    pub fn from_line(text: &'t [u8], line: u32) -> Self {
         Self {
             text,
             at: 0,
-            line: 1,
+            line,
             line_start: 0,
+            start: (0, line),
         }
+    }
+
+    /// Where the entry begins that was not read, and the number of its line. After
+    /// [`TextErrorKind::OpenParenthesis`] that is the one that goes on behind the text.
+    pub fn rest(&self) -> (usize, u32) {
+        self.start
+    }
+
+    /// Reads the next entry into one that is there already, so that its memory is used again. False
+    /// at the end, where it is empty.
+    ///
+    /// # Errors
+    /// A quote or parenthesis that is not closed, or never opened; no more entries are read then.
+    pub fn read(&mut self, entry: &mut Entry<'t>) -> Result<bool, TextError> {
+        entry.tokens.clear();
+        self.start = (self.at, self.line);
+        self.fill(entry)?;
+        if !entry.tokens.is_empty() {
+            self.start = (self.at, self.line);
+        }
+        Ok(!entry.tokens.is_empty())
     }
 
     fn place(&self, at: usize) -> (u32, u32) {
@@ -80,9 +114,9 @@ impl<'t> Entries<'t> {
         self.line_start = self.at;
     }
 
-    fn entry(&mut self) -> Result<Option<Entry<'t>>, TextError> {
-        let (mut open, mut tokens) = (Vec::new(), Vec::new());
-        let mut begins_with_blank = matches!(self.peek(), Some(b' ' | b'\t'));
+    fn fill(&mut self, entry: &mut Entry<'t>) -> Result<(), TextError> {
+        let (mut open, tokens) = (Vec::new(), &mut entry.tokens);
+        entry.begins_with_blank = matches!(self.peek(), Some(b' ' | b'\t'));
         let mut attached = false;
         while let Some(octet) = self.peek() {
             match octet {
@@ -97,7 +131,8 @@ impl<'t> Entries<'t> {
                         break;
                     }
                     if open.is_empty() {
-                        begins_with_blank = matches!(self.peek(), Some(b' ' | b'\t'));
+                        entry.begins_with_blank = matches!(self.peek(), Some(b' ' | b'\t'));
+                        self.start = (self.at, self.line);
                     }
                     attached = false;
                     continue;
@@ -130,10 +165,7 @@ impl<'t> Entries<'t> {
             self.at = self.text.len();
             return Err(TextError::new(place, TextErrorKind::OpenParenthesis));
         }
-        Ok((!tokens.is_empty()).then_some(Entry {
-            tokens,
-            begins_with_blank,
-        }))
+        Ok(())
     }
 
     fn word(&mut self, attached: bool) -> Token<'t> {
@@ -196,6 +228,13 @@ impl<'t> Iterator for Entries<'t> {
     type Item = Result<Entry<'t>, TextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.entry().transpose()
+        let mut entry = Entry {
+            tokens: Vec::with_capacity(8),
+            begins_with_blank: false,
+        };
+        match self.read(&mut entry) {
+            Ok(found) => found.then_some(Ok(entry)),
+            Err(error) => Some(Err(error)),
+        }
     }
 }

@@ -18,12 +18,13 @@ pub(crate) struct Words<'e, 't> {
     at: usize,
     origin: &'e Name,
     /// RDATA so far.
-    pub(crate) out: Vec<u8>,
+    pub(crate) out: &'e mut Vec<u8>,
 }
 
 impl<'e, 't> Words<'e, 't> {
-    pub(crate) fn new(entry: &'e Entry<'t>, origin: &'e Name) -> Self {
-        let (at, out) = (0, Vec::new());
+    /// Appends to `out`.
+    pub(crate) fn new(entry: &'e Entry<'t>, origin: &'e Name, out: &'e mut Vec<u8>) -> Self {
+        let at = 0;
         Self {
             entry,
             at,
@@ -53,13 +54,13 @@ impl<'e, 't> Words<'e, 't> {
     }
 
     /// Everything has been read, or there is too much.
-    pub(crate) fn finish(self) -> Result<Vec<u8>, TextError> {
+    pub(crate) fn finish(self) -> Result<(), TextError> {
         if let Some(token) = self.peek() {
             let what = TextErrorKind::Trailing(token.shown());
             return Err(TextError::new(token.place, what));
         }
         match self.out.len() <= RDATA_OCTETS_MAX {
-            true => Ok(self.out),
+            true => Ok(()),
             false => Err(self.entry.error(TextErrorKind::TooLong)),
         }
     }
@@ -75,18 +76,18 @@ impl<'e, 't> Words<'e, 't> {
         text.and_then(read).ok_or_else(|| wrong(token, expected))
     }
 
-    /// An absolute name in wire form; relative ones end in the origin.
-    pub(crate) fn name(&mut self, what: &'static str) -> Result<Vec<u8>, TextError> {
-        let token = self.next(what)?;
-        read_name(token.octets, self.origin).map_err(|error| {
-            let text = token.shown();
-            TextError::new(token.place, TextErrorKind::Name { text, error })
-        })
+    /// Writes the next token into `owner` as an absolute name in wire form; a relative one ends in
+    /// the origin.
+    pub(crate) fn owner(&mut self, owner: &mut Vec<u8>) -> Result<(), TextError> {
+        let token = self.next("the owner")?;
+        owner.clear();
+        named(read_name(token.octets, self.origin, owner), token)
     }
 
-    /// The octets that a token stands for.
-    pub(crate) fn octets(&mut self, what: &'static str) -> Result<Vec<u8>, TextError> {
-        unescape(self.next(what)?)
+    /// The same, appended to the RDATA.
+    fn name(&mut self) -> Result<(), TextError> {
+        let token = self.next("a name")?;
+        named(read_name(token.octets, self.origin, self.out), token)
     }
 
     /// What `decode` makes of all the tokens that are left, put together.
@@ -96,6 +97,10 @@ impl<'e, 't> Words<'e, 't> {
         decode: impl FnOnce(&str) -> Option<Vec<u8>>,
     ) -> Result<Vec<u8>, TextError> {
         let first = self.next(expected)?;
+        if self.peek().is_none() {
+            let octets = first.text().and_then(decode);
+            return octets.ok_or_else(|| wrong(first, expected));
+        }
         let mut text = first.shown();
         while let Some(token) = self.peek() {
             text.push_str(&token.shown());
@@ -114,6 +119,13 @@ impl<'e, 't> Words<'e, 't> {
             Some(_) => self.rest("octets in hexadecimal", hex),
         }
     }
+}
+
+fn named(read: Result<(), NameError>, token: &Token<'_>) -> Result<(), TextError> {
+    read.map_err(|error| {
+        let text = token.shown();
+        TextError::new(token.place, TextErrorKind::Name { text, error })
+    })
 }
 
 /// The error for a token that is not what it should be.
@@ -188,10 +200,7 @@ impl Field {
                 let seconds = words.parsed(expected, |t| u32::try_from(duration(t)?).ok())?;
                 words.out.extend(seconds.to_be_bytes());
             }
-            Self::Name => {
-                let name = words.name("a name")?;
-                words.out.extend(name);
-            }
+            Self::Name => words.name()?,
             Self::Text => text(words)?,
             Self::Texts => {
                 text(words)?;
@@ -200,8 +209,8 @@ impl Field {
                 }
             }
             Self::Octets => {
-                let octets = words.octets("a text")?;
-                words.out.extend(octets);
+                let token = words.next("a text")?;
+                unescape_into(token, words.out)?;
             }
             Self::V4 => {
                 let address: Ipv4Addr = words.parsed("an IPv4 address", |t| t.parse().ok())?;
@@ -281,22 +290,31 @@ impl Field {
 /// A character-string.
 fn text(words: &mut Words<'_, '_>) -> Result<(), TextError> {
     let token = words.next("a text")?;
-    let octets = unescape(token)?;
-    let length = u8::try_from(octets.len()).map_err(|_| {
-        wrong(
-            token,
-            "a text of at most 255 octets (RFC 1035, section 3.3)",
-        )
-    })?;
-    words.out.push(length);
-    words.out.extend(octets);
+    let at = words.out.len();
+    words.out.push(0);
+    unescape_into(token, words.out)?;
+    let expected = "a text of at most 255 octets (RFC 1035, section 3.3)";
+    let length = u8::try_from(words.out.len() - at - 1).map_err(|_| wrong(token, expected))?;
+    if let Some(octet) = words.out.get_mut(at) {
+        *octet = length;
+    }
     Ok(())
 }
 
 /// The octets that a token stands for (RFC 1035 section 5.1).
 pub(crate) fn unescape(token: &Token<'_>) -> Result<Vec<u8>, TextError> {
     let mut out = Vec::with_capacity(token.octets.len());
+    unescape_into(token, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the octets that a token stands for.
+fn unescape_into(token: &Token<'_>, out: &mut Vec<u8>) -> Result<(), TextError> {
     let mut rest = token.octets;
+    if !rest.contains(&b'\\') {
+        out.extend_from_slice(rest);
+        return Ok(());
+    }
     while let [first, behind @ ..] = rest {
         rest = behind;
         if *first != b'\\' {
@@ -318,26 +336,35 @@ pub(crate) fn unescape(token: &Token<'_>) -> Result<Vec<u8>, TextError> {
             _ => return Err(bad()),
         }
     }
-    Ok(out)
+    Ok(())
 }
 
-/// A name in wire form, letter case as written.
-pub(crate) fn read_name(text: &[u8], origin: &Name) -> Result<Vec<u8>, NameError> {
-    let mut wire = Vec::with_capacity(text.len() + 2);
+/// Appends a name in wire form, letter case as written.
+pub(crate) fn read_name(text: &[u8], origin: &Name, wire: &mut Vec<u8>) -> Result<(), NameError> {
+    let start = wire.len();
     match text {
-        b"@" => return Ok(origin.wire().to_vec()),
-        b"." => return Ok(vec![0]),
+        b"@" => wire.extend_from_slice(origin.wire()),
+        b"." => wire.push(0),
         b"" => return Err(NameError::EmptyLabel),
-        _ => (),
+        _ => return read_labels(text, origin, wire, start),
     }
+    Ok(())
+}
+
+fn read_labels(
+    text: &[u8],
+    origin: &Name,
+    wire: &mut Vec<u8>,
+    start: usize,
+) -> Result<(), NameError> {
     let mut rest = text;
     let mut absolute = false;
     while !rest.is_empty() {
-        let behind = read_label(rest, &mut wire)?;
+        let behind = read_label(rest, wire)?;
         // A dot that is not escaped ended the label: it is what stands before what is left.
         absolute = behind.is_empty() && ends_in_dot(rest);
         rest = behind;
-        if wire.len() >= NAME_OCTETS_MAX {
+        if wire.len() - start >= NAME_OCTETS_MAX {
             return Err(NameError::TooLong);
         }
     }
@@ -345,8 +372,8 @@ pub(crate) fn read_name(text: &[u8], origin: &Name) -> Result<Vec<u8>, NameError
         true => wire.push(0),
         false => wire.extend_from_slice(origin.wire()),
     }
-    match wire.len() <= NAME_OCTETS_MAX {
-        true => Ok(wire),
+    match wire.len() - start <= NAME_OCTETS_MAX {
+        true => Ok(()),
         false => Err(NameError::TooLong),
     }
 }

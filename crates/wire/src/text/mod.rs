@@ -6,6 +6,8 @@
 //! | `rdata` | which fields each type has |
 //! | `decode` | notations of octets and numbers |
 //! | `fields` | how each kind of field is read |
+//! | [`write`] | records written |
+//! | [`write`] | records as text |
 //! | `special` | types whose RDATA is no row of fields: LOC, APL, SVCB and the like |
 //!
 //! Types without a form of their own, and all others as well, are read from the generic one of RFC
@@ -15,6 +17,7 @@ pub mod entry;
 mod fields;
 mod rdata;
 mod special;
+pub mod write;
 
 use crate::codes::{Class, RecordType};
 use crate::name::{Name, NameError};
@@ -26,7 +29,7 @@ use fields::Words;
 pub const TTL_MAX: u32 = 0x7fff_ffff;
 
 /// One record, in wire form; names in it are not compressed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TextRecord {
     /// Owner, letter case as written.
     pub owner: Vec<u8>,
@@ -38,6 +41,15 @@ pub struct TextRecord {
     pub ttl: u32,
     /// RDATA.
     pub rdata: Vec<u8>,
+}
+
+/// Where a record's TTL is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TtlFrom {
+    /// The record states it.
+    Record,
+    /// The default that the reader was given.
+    Default,
 }
 
 /// What is wrong with a text, and where.
@@ -149,7 +161,8 @@ pub fn record(
 }
 
 impl TextError {
-    pub(crate) fn new((line, column): (u32, u32), what: TextErrorKind) -> Self {
+    /// At a place.
+    pub fn new((line, column): (u32, u32), what: TextErrorKind) -> Self {
         Self { line, column, what }
     }
 }
@@ -166,54 +179,77 @@ impl Entry<'_> {
         default_ttl: Option<u32>,
         last: Option<&[u8]>,
     ) -> Result<TextRecord, TextError> {
-        let mut words = Words::new(self, origin);
-        let owner = match (self.begins_with_blank, last) {
-            (false, _) => words.name("the owner")?,
-            (true, Some(last)) => last.to_owned(),
-            (true, None) => return Err(self.error(TextErrorKind::NoOwner)),
+        let mut record = TextRecord {
+            owner: last.unwrap_or_default().to_owned(),
+            ..TextRecord::default()
         };
-        let (mut ttl, mut class, mut rtype) = (None, None, None);
-        while rtype.is_none() {
+        self.read(origin, default_ttl, &mut record)?;
+        Ok(record)
+    }
+
+    /// Reads the entry into a record that is there already, so that its memory is used again. A line
+    /// that begins with a blank keeps the owner that is there, if there is one. Says where the TTL is
+    /// from.
+    ///
+    /// # Errors
+    /// With the place of the first thing that is wrong.
+    pub fn read(
+        &self,
+        origin: &Name,
+        default_ttl: Option<u32>,
+        record: &mut TextRecord,
+    ) -> Result<TtlFrom, TextError> {
+        record.rdata.clear();
+        let mut words = Words::new(self, origin, &mut record.rdata);
+        match (self.begins_with_blank, record.owner.is_empty()) {
+            (false, _) => words.owner(&mut record.owner)?,
+            (true, false) => (),
+            (true, true) => return Err(self.error(TextErrorKind::NoOwner)),
+        }
+        let (mut ttl, mut class) = (None, None);
+        let (token, rtype) = loop {
             let token = words.next("the type")?;
             let error = |what| TextError::new(token.place, what);
-            let word = token.shown();
-            // A type that is also a number cannot be: types begin with a letter.
-            if !token.quoted
-                && class.is_none()
-                && let Some(found) = class_of(&word)
-            {
-                class = Some(found);
-            } else if !token.quoted
-                && let Ok(found) = word.parse()
-            {
-                rtype = Some((token, found));
-            } else if ttl.is_none()
-                && let Some(seconds) = duration(&word)
-            {
-                ttl = Some(u32::try_from(seconds).ok().filter(|ttl| *ttl <= TTL_MAX));
-                if ttl == Some(None) {
-                    return Err(error(TextErrorKind::TtlTooLarge(word)));
+            let word = token.text().unwrap_or_default();
+            // Types and classes begin with a letter.
+            if word.starts_with(|first: char| first.is_ascii_digit()) {
+                if ttl.is_none()
+                    && let Some(seconds) = duration(word)
+                {
+                    let seconds = u32::try_from(seconds).ok().filter(|ttl| *ttl <= TTL_MAX);
+                    ttl = seconds;
+                    if ttl.is_none() {
+                        return Err(error(TextErrorKind::TtlTooLarge(token.shown())));
+                    }
+                    continue;
                 }
-            } else {
-                return Err(error(TextErrorKind::UnknownWord(word)));
+            } else if !token.quoted {
+                if class.is_none()
+                    && let Some(found) = class_of(word)
+                {
+                    class = Some(found);
+                    continue;
+                }
+                if let Ok(found) = word.parse() {
+                    break (token, found);
+                }
             }
-        }
-        let Some((token, rtype)) = rtype else {
-            return Err(self.error(TextErrorKind::Missing("the type")));
+            return Err(error(TextErrorKind::UnknownWord(token.shown())));
         };
         let error = |what| TextError::new(token.place, what);
         if is_query_type(rtype) {
             return Err(error(TextErrorKind::QueryType(rtype)));
         }
-        let ttl = ttl.flatten().or(default_ttl);
-        let ttl = ttl.ok_or_else(|| error(TextErrorKind::NoTtl))?;
+        record.rtype = rtype;
+        record.class = class.unwrap_or(Class::IN);
+        record.ttl = ttl
+            .or(default_ttl)
+            .ok_or_else(|| error(TextErrorKind::NoTtl))?;
         rdata::read(rtype, &mut words, token)?;
-        Ok(TextRecord {
-            owner,
-            rtype,
-            class: class.unwrap_or(Class::IN),
-            ttl,
-            rdata: words.finish()?,
+        words.finish()?;
+        Ok(match ttl {
+            Some(_) => TtlFrom::Record,
+            None => TtlFrom::Default,
         })
     }
 }
@@ -231,7 +267,7 @@ fn is_query_type(rtype: RecordType) -> bool {
 }
 
 /// Seconds, or a sum of numbers with units, such as `1h30m` (BIND's form).
-fn duration(word: &str) -> Option<u64> {
+pub fn duration(word: &str) -> Option<u64> {
     if !word.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
@@ -254,6 +290,17 @@ fn duration(word: &str) -> Option<u64> {
         total = total.saturating_add(number.take()?.saturating_mul(unit));
     }
     Some(total.saturating_add(number.unwrap_or(0)))
+}
+
+/// Reads a name into wire form, letter case as written; relative ones end in the origin, `@` is the
+/// origin.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn relative_name(text: &[u8], origin: &Name) -> Result<Name, NameError> {
+    let mut wire = Vec::with_capacity(text.len() + 2);
+    fields::read_name(text, origin, &mut wire)?;
+    Name::from_wire(&wire)
 }
 
 /// Whether octets can be RDATA of this type, as far as the server looks into it.

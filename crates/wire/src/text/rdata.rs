@@ -50,7 +50,7 @@ fn generic(
     if !is_sound(rtype, &octets) {
         return error(TextErrorKind::Malformed(rtype));
     }
-    words.out = octets;
+    words.out.extend(octets);
     Ok(())
 }
 

@@ -1,0 +1,451 @@
+//! DNS over HTTPS (RFC 8484) on HTTP/3 (RFC 9114): a stream for each request.
+//!
+//! As over DoQ, what is answered from memory is answered where the stream is accepted, and all else
+//! has a task of its own.
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use corten_plugin::{Chain, Exchange};
+use corten_web::Request;
+use corten_web::http3::request::{Limits, Reader};
+use corten_web::http3::{Code, Fault, uni, write_control};
+use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use tokio::task::yield_now;
+use tokio::time::{sleep_until, timeout, timeout_at};
+
+use super::link::{Held, Link, is_replayable};
+use super::now;
+use super::response::{Scratch, status};
+use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
+use crate::doh::status::Status;
+use crate::generation::{Generation, Table};
+use crate::limits;
+use crate::pool;
+use crate::udp::Place;
+use crate::web::service::Service;
+use crate::worker::Current;
+
+const LIMITS: Limits = Limits {
+    header_octets_max: limits::HTTP_HEADER_OCTETS_MAX as u32,
+    body_octets_max: limits::WEB_BODY_OCTETS_MAX,
+};
+
+fn code(code: Code) -> VarInt {
+    VarInt::from_u32(code as u32)
+}
+
+/// Answers a connection's requests until the client leaves, is silent too long, or the address is no
+/// longer served; returns what to say at the end, if there is still somebody to say it to.
+pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarInt> {
+    let generation = Arc::clone(&current.borrow_and_update());
+    let table = Arc::clone(generation.tables.get(&link.listener)?);
+    // Our control stream; to end it would end the connection.
+    let mut control = link.connection.open_uni().await.ok()?;
+    let mut words = Vec::new();
+    write_control(&mut words, LIMITS.header_octets_max);
+    control.write_all(&words).await.ok()?;
+    let mut connection = Connection {
+        link,
+        generation,
+        table,
+        ex: Box::default(),
+        scratch: Scratch::default(),
+        heard: Instant::now(),
+    };
+    let mut turn = 0;
+    let silence = sleep_until(connection.until());
+    tokio::pin!(silence);
+    loop {
+        tokio::select! {
+            biased;
+            changed = current.changed() => {
+                let generation = Arc::clone(&current.borrow_and_update());
+                let table = generation.tables.get(&connection.link.listener).filter(|_| changed.is_ok());
+                let Some(table) = table.map(Arc::clone) else {
+                    break;
+                };
+                (connection.generation, connection.table) = (generation, table);
+            }
+            stream = connection.link.connection.accept_uni() => {
+                // The client's window for them bounds how many there are.
+                tokio::spawn(listen(Arc::clone(&connection.link), stream.ok()?));
+            }
+            stream = connection.link.connection.accept_bi() => {
+                let (send, recv) = stream.ok()?;
+                connection.take(send, recv);
+                turn += 1;
+                if turn % limits::TURN_QUERIES == 0 {
+                    yield_now().await;
+                }
+            }
+            () = &mut silence => {
+                // Whoever waits for an answer is not silent.
+                if connection.link.is_busy() {
+                    connection.heard = Instant::now();
+                }
+                if connection.until() <= Instant::now().into() {
+                    break;
+                }
+                silence.as_mut().reset(connection.until());
+            }
+        }
+    }
+    // What was asked is still answered, within a bound.
+    let _ = timeout(limits::DRAIN, connection.link.until_idle()).await;
+    Some(code(Code::NoError))
+}
+
+/// Reads a stream that the client opened for itself.
+async fn listen(link: Arc<Link>, mut recv: RecvStream) {
+    let mut reader = uni::Reader::default();
+    loop {
+        match recv.read_chunk(usize::MAX, true).await {
+            Ok(Some(chunk)) => {
+                if let Err(fault) = reader.take(&chunk.bytes) {
+                    return end(&link, fault, None);
+                }
+                if reader.kind() == Some(uni::Kind::Other) {
+                    let _ = recv.stop(code(Code::StreamCreation));
+                    return;
+                }
+            }
+            Ok(None) | Err(ReadError::Reset(_)) => {
+                if reader.kind().is_some() {
+                    end(&link, Fault::Connection(Code::ClosedCriticalStream), None);
+                }
+                return;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Ends what cannot go on.
+fn end(link: &Link, fault: Fault, stream: Option<(&mut SendStream, &mut RecvStream)>) {
+    match (fault, stream) {
+        (Fault::Stream(reason), Some((send, recv))) => {
+            let _ = send.reset(code(reason));
+            let _ = recv.stop(code(reason));
+        }
+        (Fault::Connection(reason) | Fault::Stream(reason), _) => {
+            link.connection.close(code(reason), b"");
+        }
+    }
+}
+
+/// A connection whose streams are being accepted.
+struct Connection {
+    link: Arc<Link>,
+    generation: Arc<Generation>,
+    table: Arc<Table>,
+    ex: Box<Exchange>,
+    scratch: Scratch,
+    heard: Instant,
+}
+
+impl Connection {
+    /// How long the client may be silent.
+    fn until(&self) -> tokio::time::Instant {
+        (self.heard + self.table.tuning.streams.idle).into()
+    }
+
+    /// Answers a request that is there and whose answer is, else leaves the stream to a task.
+    fn take(&mut self, mut send: SendStream, mut recv: RecvStream) {
+        let memory = std::mem::take(&mut self.scratch.request);
+        let mut reader = Reader::new(LIMITS, memory);
+        loop {
+            match now(recv.read_chunk(usize::MAX, true)) {
+                None => return self.leave(send, recv, reader),
+                Some(Ok(Some(chunk))) => {
+                    if let Err(fault) = reader.take(&chunk.bytes) {
+                        return end(&self.link, fault, Some((&mut send, &mut recv)));
+                    }
+                    // As much as a small request; what is longer comes in its own time.
+                    if reader.is_hopeless() || reader.held() > limits::READ_OCTETS {
+                        return self.leave(send, recv, reader);
+                    }
+                }
+                Some(Ok(None)) => break,
+                Some(Err(_)) => {
+                    let _ = send.reset(code(Code::RequestCancelled));
+                    return;
+                }
+            }
+        }
+        let request = match reader.finish() {
+            Ok(request) => request,
+            Err(fault) => return end(&self.link, fault, Some((&mut send, &mut recv))),
+        };
+        let received = Instant::now();
+        self.heard = received;
+        let message = match Service::Doh.message(&request, &mut self.scratch.decoded) {
+            Ok(message) => message,
+            Err(refusal) => {
+                self.scratch.refuse(status(refusal), &self.table);
+                self.scratch.request = request;
+                return self.send(send, recv, None);
+            }
+        };
+        let gate = read(
+            &mut self.ex,
+            &self.table,
+            message,
+            self.link.journey(received),
+        );
+        if !self.link.is_shaken() && !is_replayable(&self.ex.query) {
+            return self.answer_later(send, recv, request);
+        }
+        self.scratch.reply.clear();
+        let then = match respond(&mut self.ex, &self.table, gate, &mut self.scratch.reply) {
+            Outcome::Reply(then) => {
+                let then = then.map(Arc::clone);
+                self.scratch.answer(&self.table);
+                then
+            }
+            Outcome::Nothing => {
+                self.scratch.refuse(Status::NoResponse, &self.table);
+                None
+            }
+            Outcome::Waits(waiting) => {
+                let waits = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
+                let Some(place) = Place::take() else {
+                    let _ = send.reset(code(Code::ExcessiveLoad));
+                    return;
+                };
+                let ex = std::mem::replace(&mut self.ex, pool::take());
+                let work = self.link.work();
+                let stream = self.stream(send, recv);
+                tokio::spawn(async move {
+                    let (_place, _work) = (place, work);
+                    stream.go_on(ex, waits, Scratch::default()).await;
+                });
+                return;
+            }
+        };
+        if request.is_small() {
+            self.scratch.request = request;
+        }
+        self.link.heard(received);
+        let then = then.map(|chain| {
+            let ex = std::mem::replace(&mut self.ex, pool::take());
+            (ex, chain)
+        });
+        self.send(send, recv, then);
+    }
+
+    /// Sends what stands in the scratch memory, as far as the client has room for it.
+    fn send(
+        &mut self,
+        mut send: SendStream,
+        recv: RecvStream,
+        then: Option<(Box<Exchange>, Arc<Chain>)>,
+    ) {
+        let (mut sent, output) = (0, &self.scratch.output);
+        while let Some(rest) = output.get(sent..).filter(|rest| !rest.is_empty()) {
+            match now(send.write(rest)) {
+                Some(Ok(octets)) => sent += octets,
+                Some(Err(_)) => return,
+                None => break,
+            }
+        }
+        let all_sent = sent == output.len();
+        if all_sent {
+            let _ = send.finish();
+            if then.is_none() {
+                return;
+            }
+        }
+        let rest = output[sent..].to_vec();
+        let Some(held) = self.link.hold(rest.len()) else {
+            return end(&self.link, Fault::Connection(Code::ExcessiveLoad), None);
+        };
+        let Some(place) = Place::take() else { return };
+        let mut stream = self.stream(send, recv);
+        let work = self.link.work();
+        tokio::spawn(async move {
+            let (_held, _place, _work) = (held, place, work);
+            if !all_sent {
+                stream.send(&rest).await;
+            }
+            if let Some((mut ex, chain)) = then {
+                finish_afterwards(&mut ex, &stream.table, &chain).await;
+                pool::give(ex);
+            }
+        });
+    }
+
+    /// Leaves a request that is not whole yet to a task.
+    fn leave(&mut self, mut send: SendStream, recv: RecvStream, reader: Reader) {
+        let Some(place) = Place::take() else {
+            let _ = send.reset(code(Code::ExcessiveLoad));
+            return;
+        };
+        let Some(held) = self.link.hold(reader.held()) else {
+            return end(&self.link, Fault::Connection(Code::ExcessiveLoad), None);
+        };
+        let stream = self.stream(send, recv);
+        tokio::spawn(stream.run(reader, held, place));
+    }
+
+    /// Leaves a request that must wait for the handshake to a task.
+    fn answer_later(&mut self, mut send: SendStream, recv: RecvStream, request: Request) {
+        let Some(place) = Place::take() else {
+            let _ = send.reset(code(Code::ExcessiveLoad));
+            return;
+        };
+        let stream = self.stream(send, recv);
+        tokio::spawn(async move {
+            let _place = place;
+            stream.answer(request).await;
+        });
+    }
+
+    fn stream(&self, send: SendStream, recv: RecvStream) -> Stream {
+        Stream {
+            link: Arc::clone(&self.link),
+            _generation: Arc::clone(&self.generation),
+            table: Arc::clone(&self.table),
+            send,
+            recv,
+        }
+    }
+}
+
+/// One stream in a task of its own.
+struct Stream {
+    link: Arc<Link>,
+    /// It ends when this request has been answered.
+    _generation: Arc<Generation>,
+    table: Arc<Table>,
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Stream {
+    /// Reads the rest of a request and answers it.
+    async fn run(mut self, mut reader: Reader, mut held: Held, _place: Place) {
+        let deadline = Instant::now() + self.table.tuning.streams.first_query;
+        while !reader.is_hopeless() {
+            let more = self.recv.read_chunk(usize::MAX, true);
+            match timeout_at(deadline.into(), more).await {
+                Ok(Ok(Some(chunk))) => {
+                    let before = reader.held();
+                    if let Err(fault) = reader.take(&chunk.bytes) {
+                        let stream = Some((&mut self.send, &mut self.recv));
+                        return end(&self.link, fault, stream);
+                    }
+                    if !held.grow(reader.held().saturating_sub(before)) {
+                        let fault = Fault::Connection(Code::ExcessiveLoad);
+                        return end(&self.link, fault, None);
+                    }
+                }
+                Ok(Ok(None)) => break,
+                Ok(Err(_)) => {
+                    let _ = self.send.reset(code(Code::RequestCancelled));
+                    return;
+                }
+                Err(_) => {
+                    let mut scratch = Scratch::default();
+                    scratch.refuse(Status::Timeout, &self.table);
+                    let _ = self.recv.stop(code(Code::NoError));
+                    return self.send(&scratch.output).await;
+                }
+            }
+        }
+        let hopeless = reader.is_hopeless();
+        match reader.finish() {
+            Ok(request) => {
+                if hopeless {
+                    // RFC 9114 section 4.1.1: the rest is of no interest, and that is no mistake.
+                    let _ = self.recv.stop(code(Code::NoError));
+                }
+                self.answer(request).await;
+            }
+            Err(fault) => end(&self.link, fault, Some((&mut self.send, &mut self.recv))),
+        }
+    }
+
+    /// Answers a whole request, once that can do no harm.
+    async fn answer(mut self, request: Request) {
+        let _work = self.link.work();
+        let mut scratch = Scratch::default();
+        let mut ex = pool::take();
+        let received = Instant::now();
+        let message = match Service::Doh.message(&request, &mut scratch.decoded) {
+            Ok(message) => Bytes::copy_from_slice(message),
+            Err(refusal) => {
+                scratch.refuse(status(refusal), &self.table);
+                return self.send(&scratch.output).await;
+            }
+        };
+        let mut gate = read(&mut ex, &self.table, &message, self.link.journey(received));
+        if !self.link.is_shaken() && !is_replayable(&ex.query) {
+            // The connection ends when the handshake is not over in time.
+            tokio::select! {
+                () = self.link.until_shaken() => (),
+                _ = self.link.connection.closed() => return,
+            }
+            gate = read(&mut ex, &self.table, &message, self.link.journey(received));
+        }
+        let table = Arc::clone(&self.table);
+        let then = match respond(&mut ex, &table, gate, &mut scratch.reply) {
+            Outcome::Reply(then) => {
+                scratch.answer(&table);
+                then.map(Arc::clone)
+            }
+            Outcome::Nothing => {
+                scratch.refuse(Status::NoResponse, &table);
+                None
+            }
+            Outcome::Waits(waiting) => {
+                let waits = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
+                return self.go_on(ex, waits, scratch).await;
+            }
+        };
+        self.send(&scratch.output).await;
+        if let Some(chain) = then {
+            finish_afterwards(&mut ex, &table, &chain).await;
+        }
+        pool::give(ex);
+    }
+
+    /// Goes on with an exchange that waits, and sends what comes of it.
+    async fn go_on(
+        mut self,
+        mut ex: Box<Exchange>,
+        (chain, at, phase): (Arc<Chain>, u8, corten_plugin::Phase),
+        mut scratch: Scratch,
+    ) {
+        scratch.reply.clear();
+        match go_on(&mut ex, &self.table, &chain, at, phase).await {
+            true => {
+                finish(&mut ex, &mut scratch.reply);
+                scratch.answer(&self.table);
+            }
+            false => scratch.refuse(Status::NoResponse, &self.table),
+        }
+        self.send(&scratch.output).await;
+        if ex.has_afterwards() {
+            finish_afterwards(&mut ex, &self.table, &chain).await;
+        }
+        pool::give(ex);
+    }
+
+    /// Sends a response. A client that does not take it loses it.
+    async fn send(&mut self, response: &[u8]) {
+        let Some(_held) = self.link.hold(response.len()) else {
+            return end(&self.link, Fault::Connection(Code::ExcessiveLoad), None);
+        };
+        let limit = self.table.tuning.streams.write;
+        match timeout(limit, self.send.write_all(response)).await {
+            Ok(Ok(())) => {
+                let _ = self.send.finish();
+            }
+            Ok(Err(_)) => (),
+            Err(_) => {
+                let _ = self.send.reset(code(Code::ExcessiveLoad));
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What the queries of one connection share.
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use corten_corefile::Transport as Scheme;
+use corten_metrics::{Counter, registry};
+use corten_plugin::Transport;
+use corten_wire::{Opcode, Query, RecordType};
+use quinn::{Connection, VarInt};
+use tokio::sync::{Notify, watch};
+
+use super::until_last_words_arrive;
+use crate::answer::Journey;
+use crate::connections::Member;
+use crate::generation::Listener;
+use crate::limits;
+
+/// DOQ_EXCESSIVE_LOAD (RFC 9250 section 8.4) and H3_EXCESSIVE_LOAD (RFC 9114 section 8.1).
+const DOQ_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(4);
+const H3_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
+
+/// What is said to a client that wants too much.
+pub(super) fn excessive_load(scheme: Scheme) -> VarInt {
+    match scheme {
+        Scheme::Https3 => H3_EXCESSIVE_LOAD,
+        _ => DOQ_EXCESSIVE_LOAD,
+    }
+}
+
+/// One connection, for all tasks that answer its queries.
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) listener: Listener,
+    transport: Transport,
+    /// Whether the handshake is over: before, what comes in may be a replay.
+    shaken: watch::Sender<bool>,
+    member: OnceLock<Member>,
+    /// Octets of queries and replies that the connection's tasks hold.
+    held: AtomicUsize,
+    /// Queries that are being answered.
+    waiting: AtomicUsize,
+    /// Told when there are none any more.
+    answered: Notify,
+}
+
+impl Link {
+    pub(super) fn new(connection: Connection, listener: Listener, is_shaken: bool) -> Arc<Self> {
+        let transport = match listener.transport {
+            Scheme::Https3 => Transport::Https3,
+            _ => Transport::Quic,
+        };
+        Arc::new(Self {
+            connection,
+            listener,
+            transport,
+            shaken: watch::channel(is_shaken).0,
+            member: OnceLock::new(),
+            held: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            answered: Notify::new(),
+        })
+    }
+
+    /// The handshake is over, and the connection counts.
+    pub(super) fn set_shaken(&self, member: Member) {
+        let _ = self.member.set(member);
+        self.shaken.send_replace(true);
+    }
+
+    pub(super) fn is_shaken(&self) -> bool {
+        *self.shaken.borrow()
+    }
+
+    /// Returns when the handshake is over; never, when it fails: the connection ends then.
+    pub(super) async fn until_shaken(&self) {
+        let mut shaken = self.shaken.subscribe();
+        let _ = shaken.wait_for(|shaken| *shaken).await;
+    }
+
+    /// Where a query comes from; clients may move.
+    pub(super) fn journey(&self, received: Instant) -> Journey {
+        let client = self.connection.remote_address();
+        let address = self.listener.address;
+        let local = self.connection.local_ip().unwrap_or_else(|| address.ip());
+        Journey {
+            client: SocketAddr::new(client.ip().to_canonical(), client.port()),
+            local: SocketAddr::new(local.to_canonical(), address.port()),
+            transport: self.transport,
+            received,
+        }
+    }
+
+    /// Notes that a whole query came or a reply went.
+    pub(super) fn heard(&self, when: Instant) {
+        if let Some(member) = self.member.get() {
+            member.heard(when, self.waiting.load(Relaxed) > 0);
+        }
+    }
+
+    /// Whether queries are being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
+    /// Returns when nothing is being answered any more.
+    pub(super) async fn until_idle(&self) {
+        while self.is_busy() {
+            self.answered.notified().await;
+        }
+    }
+
+    /// One more query that is being answered, as long as what is returned lives.
+    pub(super) fn work(self: &Arc<Self>) -> Work {
+        self.waiting.fetch_add(1, Relaxed);
+        Work(Arc::clone(self))
+    }
+
+    /// Room for the octets of a query or a reply, which is given back with what is returned; nothing
+    /// when the connection holds too many.
+    pub(super) fn hold(self: &Arc<Self>, octets: usize) -> Option<Held> {
+        let before = self.held.fetch_add(octets, Relaxed);
+        let held = Held {
+            link: Arc::clone(self),
+            octets,
+        };
+        (before + octets <= limits::QUIC_HELD_OCTETS).then_some(held)
+    }
+
+    /// Ends the connection; what was sent last still arrives.
+    pub(super) async fn part(&self, code: VarInt) {
+        until_last_words_arrive(&self.connection).await;
+        self.connection.close(code, b"");
+    }
+}
+
+/// A query that is being answered.
+pub(super) struct Work(Arc<Link>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if self.0.waiting.fetch_sub(1, Relaxed) == 1 {
+            self.0.answered.notify_one();
+        }
+        self.0.heard(Instant::now());
+    }
+}
+
+/// Octets that a connection holds.
+pub(super) struct Held {
+    link: Arc<Link>,
+    octets: usize,
+}
+
+impl Held {
+    /// Holds more; whether there is room.
+    pub(super) fn grow(&mut self, octets: usize) -> bool {
+        self.octets += octets;
+        self.link.held.fetch_add(octets, Relaxed) + octets <= limits::QUIC_HELD_OCTETS
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.link.held.fetch_sub(self.octets, Relaxed);
+    }
+}
+
+/// Whether answering a query twice does no harm, so that it may be answered before it is known to be
+/// no replay (RFC 9250 section 4.5): lookups. A zone transfer would be much for an answer to
+/// somebody who replays.
+pub(super) fn is_replayable(query: &Query) -> bool {
+    query.opcode() == Opcode::QUERY
+        && !matches!(query.question.rtype, RecordType::AXFR | RecordType::IXFR)
+}
+
+/// What is counted of DoQ: a status for each reply, and for each connection that the server ends for
+/// the client's mistake. That a client leaves is no error.
+pub(super) struct Counters {
+    pub(super) no_error: Counter,
+    pub(super) protocol_error: Counter,
+}
+
+impl Counters {
+    /// Those of a listener, called as in the other metrics.
+    pub(super) fn of(server: &str) -> Self {
+        let counter = |status| {
+            registry().counter(
+                "coredns_dns_quic_responses_total",
+                "Counter of DoQ responses per server and QUIC application code.",
+                &[("server", server), ("status", status)],
+            )
+        };
+        Self {
+            no_error: counter("0x0"),
+            protocol_error: counter("0x2"),
+        }
+    }
+}

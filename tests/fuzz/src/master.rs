@@ -1,0 +1,71 @@
+//! The target that reads zones as text.
+use std::fmt::Write;
+use std::path::Path;
+
+use corten_wire::Name;
+use corten_zone::Zone;
+use corten_zone::master::{Loaded, read};
+
+/// `isle.example.`
+const APEX: &[u8] = b"\x04isle\x07example\x00";
+/// Records of a file that makes more of them with `$GENERATE` than a smoke test has time for.
+const RECORDS_MAX: usize = 5_000;
+
+/// A text is a zone or the error says where it is none; the zone's records written down in the generic
+/// form are the same zone.
+pub fn master(octets: &[u8]) {
+    let path = Path::new("fuzz");
+    let zone = match read(octets, path, APEX) {
+        Ok(Loaded { zone, warnings }) => {
+            for warning in &warnings.first {
+                assert!(warning.to_string().starts_with("fuzz"), "{warning}");
+            }
+            zone
+        }
+        Err(error) => {
+            let lines = octets.iter().filter(|octet| **octet == b'\n').count() + 1;
+            if let Some((line, column)) = error.place {
+                assert!(
+                    (1..=lines).contains(&(line as usize)) && column > 0,
+                    "{error}"
+                );
+            }
+            assert!(error.to_string().contains("fuzz"), "{error}");
+            return;
+        }
+    };
+    let records = zone.records().count();
+    assert!(records > 0, "a zone has a SOA record");
+    if records > RECORDS_MAX {
+        return;
+    }
+    let text = written(&zone);
+    let again = match read(text.as_bytes(), path, APEX) {
+        Ok(again) => again.zone,
+        Err(error) => panic!("{error}\n{text}"),
+    };
+    assert!(
+        zone.records().eq(again.records()),
+        "what is written is read\n{text}"
+    );
+}
+
+/// All records in the form of RFC 3597 section 5.
+fn written(zone: &Zone) -> String {
+    let mut text = String::new();
+    for record in zone.records() {
+        let owner = Name::from_wire(record.owner).unwrap_or_default();
+        let _ = write!(
+            text,
+            "{owner} {} TYPE{} \\# {} ",
+            record.ttl,
+            record.rtype.0,
+            record.rdata.len()
+        );
+        for octet in record.rdata {
+            let _ = write!(text, "{octet:02x}");
+        }
+        text.push('\n');
+    }
+    text
+}
