@@ -19,6 +19,7 @@
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
 //! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
+//! | [`web_clients`] | kdig, curl and nghttp |
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
 //! | [`caching`] | the cache with many clients and over reloads |
@@ -64,6 +65,7 @@ mod upstream;
 mod validation;
 mod web;
 mod web_attacks;
+mod web_clients;
 
 use libtest_mimic::Arguments;
 
@@ -85,6 +87,7 @@ fn main() {
     trials.extend(transports::trials());
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
+    trials.extend(web_clients::trials());
     trials.extend(validation::trials());
     trials.extend(doq::trials());
     trials.extend(floods::trials());

@@ -11,7 +11,7 @@ use crate::lookup::{Lookups, Resolve};
 use crate::metadata::Metadata;
 use crate::parts::PartSink;
 use crate::seal::Seals;
-use crate::{Chain, Flow, Site, Spans};
+use crate::{Chain, Flow, Site, Spans, TraceContext};
 
 /// An error of any kind, for the *errors* plugin and the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -78,6 +78,8 @@ pub struct Exchange {
     /// A link would have denied the query, but for an answer that the process owes
     /// ([`crate::Owed`]); whoever owes it and has none refuses.
     pub excused: bool,
+    /// The trace that the client says the query belongs to.
+    pub trace: Option<TraceContext>,
     pub(crate) metadata: Metadata,
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
     pub(crate) lookups: OnceLock<Box<Lookups>>,
@@ -112,6 +114,7 @@ impl Exchange {
             zone: 0,
             deadline: None,
             excused: false,
+            trace: None,
             metadata: Metadata::default(),
             resolver: None,
             lookups: OnceLock::new(),
@@ -254,6 +257,7 @@ impl Exchange {
     /// reading.
     pub fn recycle(&mut self) {
         self.reply.clear();
+        self.trace = None;
         self.metadata.clear();
         self.resolver = None;
         self.lookups.take();

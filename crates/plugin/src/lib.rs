@@ -31,6 +31,7 @@ mod site;
 mod spans;
 mod spool;
 mod tls;
+mod trace_context;
 mod view;
 mod zones;
 
@@ -66,6 +67,7 @@ pub use site::{BySite, Site};
 pub use spans::{Span, Spans};
 pub use spool::{Spool, SpoolLimit};
 pub use tls::TlsIdentity;
+pub use trace_context::TraceContext;
 pub use view::View;
 pub use zones::{Fallthrough, Zones};
 

@@ -59,7 +59,10 @@ pub(crate) fn answer<'t>(
 
 /// Reads a message into an exchange of its own.
 pub(crate) fn read(ex: &mut Exchange, table: &Table, message: &[u8], journey: Journey) -> Gate {
+    // The transport has said it before there was a query.
+    let trace = ex.trace.take();
     ex.recycle();
+    ex.trace = trace;
     (ex.client, ex.local, ex.transport, ex.received) = (
         journey.client,
         journey.local,

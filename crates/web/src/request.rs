@@ -25,6 +25,16 @@ pub enum Field {
     XForwardedFor,
     /// `forwarded`, likewise
     Forwarded,
+    /// `traceparent` (W3C Trace Context)
+    TraceParent,
+    /// `b3` (Zipkin), and what it is in several fields
+    B3,
+    /// `x-b3-traceid`
+    B3TraceId,
+    /// `x-b3-spanid`
+    B3SpanId,
+    /// `x-b3-sampled`
+    B3Sampled,
     /// Any other field.
     Other,
     /// A pseudo-header field of no request.
@@ -51,6 +61,11 @@ impl Field {
             b"grpc-timeout" => Self::GrpcTimeout,
             b"x-forwarded-for" => Self::XForwardedFor,
             b"forwarded" => Self::Forwarded,
+            b"traceparent" => Self::TraceParent,
+            b"b3" => Self::B3,
+            b"x-b3-traceid" => Self::B3TraceId,
+            b"x-b3-spanid" => Self::B3SpanId,
+            b"x-b3-sampled" => Self::B3Sampled,
             b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
             | b"upgrade" | b"" => Self::Forbidden,
             [b':', ..] => Self::OtherPseudo,

@@ -19,7 +19,7 @@ use corten_plugin::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use config::Config;
+use config::{Config, Protocol};
 use report::Desk;
 use sample::Sample;
 use story::Story;
@@ -104,7 +104,17 @@ impl Plugin for Trace {
         if ex.spans().is_some() || !self.sample.takes() {
             return Flow::Pass;
         }
-        let trace = story::trace_id(self.config.protocol);
+        // Datadog's headers are others; CoreDNS reads none there, either.
+        let client = ex
+            .trace
+            .filter(|_| self.config.protocol != Protocol::Datadog);
+        if client.is_some_and(|client| client.sampled == Some(false)) {
+            return Flow::Pass;
+        }
+        let trace = match client {
+            Some(client) => client.trace,
+            None => story::trace_id(self.config.protocol),
+        };
         if ex.has_metadata() {
             ex.set_metadata("trace/traceid", story::show(self.config.protocol, trace));
         }

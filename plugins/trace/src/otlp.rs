@@ -125,10 +125,10 @@ fn span(trace: u128, told: &Told) -> Span {
         span_id: id(told.id),
         parent_span_id: told.parent.map(id).unwrap_or_default(),
         name: told.name.clone().into_owned(),
-        kind: match told.parent {
-            None => SERVER,
-            Some(_) if is_connection => CLIENT,
-            Some(_) => INTERNAL,
+        kind: match told.is_query() {
+            true => SERVER,
+            false if is_connection => CLIENT,
+            false => INTERNAL,
         },
         start_time_unix_nano: nanos(told.started),
         end_time_unix_nano: nanos(told.started + told.lasted),

@@ -51,6 +51,13 @@ fn some_id() -> u64 {
     (rand::random::<u64>() >> 1).max(1)
 }
 
+impl Told {
+    /// Whether it is the query's own span.
+    pub(crate) fn is_query(&self) -> bool {
+        self.name == QUERY
+    }
+}
+
 impl Story {
     /// Of an exchange that is over.
     pub(crate) fn new(protocol: Protocol, trace: u128, spans: Spans, ex: &Exchange) -> Self {
@@ -59,14 +66,17 @@ impl Story {
             let ago = now.saturating_duration_since(then);
             wall.checked_sub(ago).unwrap_or(wall)
         };
+        // A client's trace goes on with this query.
+        let client = ex.trace.filter(|_| protocol != Protocol::Datadog);
         let root = match protocol {
             Protocol::Otlp => some_id(),
+            Protocol::Zipkin if client.is_some() => some_id(),
             // As CoreDNS's libraries do it.
             Protocol::Zipkin | Protocol::Datadog => trace as u64,
         };
         let own = Told {
             id: root,
-            parent: None,
+            parent: client.map(|client| client.span),
             name: Cow::Borrowed(QUERY),
             started: at(spans.started),
             lasted: now.saturating_duration_since(spans.started),

@@ -41,9 +41,11 @@ fn span(trace: &str, told: &Told, endpoint: &Value) -> Value {
         "duration": micros(told.lasted).max(1),
         "localEndpoint": endpoint,
     });
-    match told.parent {
-        Some(parent) => span["parentId"] = id(parent).into(),
-        None => span["kind"] = "SERVER".into(),
+    if let Some(parent) = told.parent {
+        span["parentId"] = id(parent).into();
+    }
+    if told.is_query() {
+        span["kind"] = "SERVER".into();
     }
     if let Some(error) = &told.error {
         tags.insert("error".to_owned(), "true".into());

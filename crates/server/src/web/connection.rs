@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corten_corefile::Transport as Scheme;
-use corten_plugin::{Chain, Exchange, ForwardedHeader};
+use corten_plugin::{Chain, Exchange, ForwardedHeader, TraceContext};
 use corten_web::http2::Timeouts;
 use corten_web::{Field, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -247,6 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             received: now,
         };
         self.reply.clear();
+        self.ex.trace = trace(&request);
         let outcome = answer(&mut self.ex, table, message, journey, &mut self.reply);
         self.wire.hold(request);
         match outcome {
@@ -436,4 +437,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.input.shrink_to(limits::WEB_INPUT_OCTETS);
         self.input.reserve(room.max(limits::READ_OCTETS));
     }
+}
+
+/// The trace that a request says it belongs to.
+fn trace(request: &Request) -> Option<TraceContext> {
+    let field = |field| request.field(field);
+    if let Some(text) = field(Field::TraceParent) {
+        return TraceContext::w3c(text);
+    }
+    if let Some(text) = field(Field::B3) {
+        return TraceContext::b3(text);
+    }
+    let decided = field(Field::B3Sampled).unwrap_or_default();
+    TraceContext::b3_fields(field(Field::B3TraceId)?, field(Field::B3SpanId)?, decided)
 }

@@ -1,6 +1,7 @@
 //! Header blocks: requests begin, trailers end them.
 use std::time::Instant;
 
+use super::bodies::unpadded;
 use super::*;
 use crate::request::length;
 

@@ -2,6 +2,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `bodies` | bodies of requests, and how much of them is held |
+//! | `settings` | what the client says of itself: settings and windows |
 //! | `headers` | header blocks: requests begin, trailers end them |
 //! | `respond` | responses, as far as the client has room for them |
 //! | `stream` | one stream |
@@ -11,12 +13,14 @@
 //! | `huffman` | its strings |
 //!
 //! Not here: server push, priorities (read and ignored, RFC 9113 section 5.3.2), tunnels.
+mod bodies;
 mod calm;
 mod frame;
 mod headers;
 pub mod hpack;
 pub(crate) mod huffman;
 mod respond;
+mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -338,165 +342,6 @@ impl Session {
         }
     }
 
-    fn data(
-        &mut self,
-        head: Head,
-        payload: &[u8],
-        now: Instant,
-        out: &mut Vec<u8>,
-    ) -> Result<Event, Fault> {
-        self.received += payload.len() as u32;
-        if self.received > WINDOW {
-            return Err(Reason::FlowControlError.into());
-        }
-        let octets = unpadded(head, payload)?;
-        let (id, ends) = (head.stream, head.has(flag::END_STREAM));
-        if octets.is_empty() && !ends {
-            self.nuisance(1, now)?;
-        }
-        let Some(at) = self.position(id) else {
-            self.make_room(out);
-            return match self.was_reset(id) {
-                true => self.nuisance(1, now),
-                false if id > self.last => Err(Reason::ProtocolError.into()),
-                false => Err(Reason::StreamClosed.into()),
-            };
-        };
-        let stream = &mut self.streams[at];
-        let State::Receiving { request, left } = &mut stream.state else {
-            return Err(Fault::Stream(id, Reason::StreamClosed));
-        };
-        if request.body.len() + octets.len() > self.config.body_octets_max as usize {
-            request.problem = Some(Problem::BodyTooLarge);
-            request.body.clear();
-            if !ends {
-                self.note_reset(id);
-            }
-            return Ok(self.hand_out(at, out));
-        }
-        request.body.extend_from_slice(octets);
-        if let Some(left) = left {
-            match left.checked_sub(octets.len() as u64) {
-                Some(rest) if rest == 0 || !ends => *left = rest,
-                _ => return Err(Fault::Stream(id, Reason::ProtocolError)),
-            }
-        }
-        match ends {
-            true => Ok(self.hand_out(at, out)),
-            false => Ok(Event::Nothing),
-        }
-    }
-
-    /// A request is complete, or nothing more of it is of interest.
-    fn hand_out(&mut self, at: usize, out: &mut Vec<u8>) -> Event {
-        let stream = &mut self.streams[at];
-        let id = stream.id;
-        let State::Receiving { request, .. } =
-            std::mem::replace(&mut stream.state, State::Answering)
-        else {
-            return Event::Nothing;
-        };
-        self.calm.earn();
-        self.make_room(out);
-        Event::Request(id, request)
-    }
-
-    /// Makes room for more bodies once half of it is used up; what incomplete requests hold stays
-    /// taken.
-    fn make_room(&mut self, out: &mut Vec<u8>) {
-        if self.received < WINDOW / 2 {
-            return;
-        }
-        let held = |stream: &Stream| match &stream.state {
-            State::Receiving { request, .. } => request.body.len() as u32,
-            _ => 0,
-        };
-        let held: u32 = self.streams.iter().map(held).sum();
-        let room = self.received.saturating_sub(held);
-        if room > 0 {
-            frame::window_update(out, 0, room);
-            self.received -= room;
-        }
-    }
-
-    fn settings(&mut self, head: Head, payload: &[u8], out: &mut Vec<u8>) -> Result<Event, Fault> {
-        if head.has(flag::ACK) {
-            return match payload {
-                [] => Ok(Event::Nothing),
-                _ => Err(Reason::FrameSizeError.into()),
-            };
-        }
-        let (settings, rest) = payload.as_chunks::<6>();
-        if !rest.is_empty() {
-            return Err(Reason::FrameSizeError.into());
-        }
-        for [s0, s1, value @ ..] in settings {
-            let value = u32::from_be_bytes(*value);
-            match u16::from_be_bytes([*s0, *s1]) {
-                setting::ENABLE_PUSH if value > 1 => return Err(Reason::ProtocolError.into()),
-                setting::INITIAL_WINDOW_SIZE => {
-                    if i64::from(value) > WINDOW_MAX {
-                        return Err(Reason::FlowControlError.into());
-                    }
-                    let more = i64::from(value) - self.peer_window;
-                    self.peer_window = i64::from(value);
-                    for stream in &mut self.streams {
-                        stream.window += more;
-                        if stream.window > WINDOW_MAX {
-                            return Err(Reason::FlowControlError.into());
-                        }
-                    }
-                }
-                setting::MAX_FRAME_SIZE => {
-                    if !(16_384..=16_777_215).contains(&value) {
-                        return Err(Reason::ProtocolError.into());
-                    }
-                    self.peer_frame = value as usize;
-                }
-                _ => (),
-            }
-        }
-        frame::head(out, 0, kind::SETTINGS, flag::ACK, 0);
-        self.send_on(out);
-        Ok(Event::Nothing)
-    }
-
-    fn window_update(
-        &mut self,
-        id: u32,
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Event, Fault> {
-        let Some(octets) = payload.first_chunk::<4>().filter(|_| payload.len() == 4) else {
-            return Err(Reason::FrameSizeError.into());
-        };
-        let more = i64::from(u32::from_be_bytes(*octets) & 0x7fff_ffff);
-        if id == 0 {
-            self.window += more;
-            if more == 0 {
-                return Err(Reason::ProtocolError.into());
-            }
-            if self.window > WINDOW_MAX {
-                return Err(Reason::FlowControlError.into());
-            }
-        } else {
-            self.must_have_been(id)?;
-            let Some(at) = self.position(id) else {
-                return Ok(Event::Nothing);
-            };
-            let stream = &mut self.streams[at];
-            stream.window += more;
-            if more == 0 {
-                return Err(Fault::Stream(id, Reason::ProtocolError));
-            }
-            if stream.window > WINDOW_MAX {
-                return Err(Fault::Stream(id, Reason::FlowControlError));
-            }
-        }
-        self.send_on(out);
-        Ok(Event::Nothing)
-    }
-
     /// An error unless the client has opened this stream at some time.
     fn must_have_been(&self, id: u32) -> Result<(), Fault> {
         match id <= self.last && id % 2 == 1 {
@@ -538,17 +383,4 @@ impl Session {
         frame::go_away(out, self.last, reason);
         Fatal(reason)
     }
-}
-
-/// A payload without its padding.
-fn unpadded(head: Head, payload: &[u8]) -> Result<&[u8], Fault> {
-    if !head.has(flag::PADDED) {
-        return Ok(payload);
-    }
-    let (&padding, rest) = payload.split_first().ok_or(Reason::FrameSizeError)?;
-    let length = rest
-        .len()
-        .checked_sub(usize::from(padding))
-        .ok_or(Reason::ProtocolError)?;
-    Ok(&rest[..length])
 }

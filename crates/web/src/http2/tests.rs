@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+mod bounds;
+
 const CONFIG: Config = Config {
     streams_max: 4,
     body_octets_max: 100,
@@ -377,98 +379,6 @@ fn bodies_come_in_parts_and_trailers_end_them() {
 }
 
 #[test]
-fn streams_bodies_and_fields_are_bounded() {
-    let mut talk = Talk::new();
-    for at in 0..4 {
-        assert_eq!(
-            talk.say(&frame(kind::HEADERS, 4, 2 * at + 1, &post(&[]))),
-            End::Open
-        );
-    }
-    let fifth = talk.say(&frame(kind::HEADERS, BOTH, 9, &post(&[])));
-    assert_eq!(fifth, End::Reset(9, Reason::RefusedStream));
-    // A body that is too long is handed out without it; what comes behind is no mistake.
-    talk.say(&frame(kind::DATA, 0, 1, &[0; 101]));
-    let (stream, request) = talk.requests.pop().unwrap();
-    assert_eq!((stream, request.problem), (1, Some(Problem::BodyTooLarge)));
-    assert!(request.body.is_empty());
-    talk.session
-        .respond(1, &[0x88], b"no", None, talk.now, &mut talk.out);
-    assert_eq!(talk.say(&frame(kind::DATA, 1, 1, &[0; 101])), End::Open);
-    talk.say(&frame(
-        kind::HEADERS,
-        BOTH,
-        11,
-        &post(&[("a", &"b".repeat(1000))]),
-    ));
-    let (_, request) = talk.requests.pop().unwrap();
-    assert_eq!(request.problem, Some(Problem::HeadersTooLarge));
-    // Those that never end are answered as late.
-    let timeouts = Timeouts {
-        request: Duration::from_secs(3),
-        response: Duration::from_secs(5),
-    };
-    let later = talk.now + Duration::from_secs(3);
-    let (stream, request) = talk
-        .session
-        .expire(later, &timeouts, &mut talk.out)
-        .unwrap()
-        .unwrap();
-    assert!([3, 5, 7].contains(&stream), "{stream}");
-    assert_eq!(request.problem, Some(Problem::Late));
-}
-
-#[test]
-fn responses_wait_for_room_and_not_for_ever() {
-    let mut talk = Talk::new();
-    talk.say(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 4]));
-    talk.say(&frame(kind::HEADERS, BOTH, 1, &post(&[])));
-    talk.say(&frame(kind::HEADERS, BOTH, 3, &post(&[])));
-    talk.written();
-    talk.session.respond(
-        1,
-        &[0x88],
-        b"0123456789",
-        Some(&[0x88]),
-        talk.now,
-        &mut talk.out,
-    );
-    talk.session
-        .respond(3, &[0x88], b"", Some(&[0x88]), talk.now, &mut talk.out);
-    assert_eq!(
-        talk.written(),
-        [
-            (kind::HEADERS, 1),
-            (kind::DATA, 4),
-            (kind::HEADERS, 1),
-            (kind::HEADERS, 1)
-        ]
-    );
-    talk.say(&frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 2]));
-    assert_eq!(talk.written(), [(kind::DATA, 2)]);
-    let timeouts = Timeouts {
-        request: Duration::from_secs(3),
-        response: Duration::from_secs(5),
-    };
-    let now = talk.now;
-    let at = |seconds| now + Duration::from_secs(seconds);
-    assert!(
-        talk.session
-            .expire(at(4), &timeouts, &mut talk.out)
-            .unwrap()
-            .is_none()
-    );
-    let end = talk.session.expire(at(5), &timeouts, &mut talk.out);
-    assert_eq!(end.unwrap_err(), Fatal(Reason::EnhanceYourCalm));
-    // Windows may be below zero for a while (RFC 9113 section 6.9.2).
-    talk.out.clear();
-    talk.say(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
-    assert_eq!(talk.written(), [(kind::SETTINGS, 0)]);
-    talk.say(&frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 8]));
-    assert_eq!(talk.written(), [(kind::DATA, 4), (kind::HEADERS, 1)]);
-}
-
-#[test]
 fn whoever_leaves_answers_what_was_asked() {
     let mut talk = Talk::new();
     talk.say(&frame(kind::HEADERS, BOTH, 1, &post(&[])));
@@ -482,4 +392,39 @@ fn whoever_leaves_answers_what_was_asked() {
     talk.session
         .respond(1, &[0x88], b"", None, talk.now, &mut talk.out);
     assert!(talk.session.is_idle());
+}
+
+#[test]
+fn a_request_and_its_answer_allocate_nothing_once_the_connection_is_warm() {
+    let mut talk = Talk::new();
+    let mut turn = |id: u32| {
+        let block = post(&[
+            ("content-type", "application/dns-message"),
+            ("accept", "a/b"),
+        ]);
+        let octets = [
+            frame(kind::HEADERS, flag::END_HEADERS, id, &block),
+            frame(kind::DATA, flag::END_STREAM, id, &[7; 50]),
+        ]
+        .concat();
+        talk.out.clear();
+        let now = talk.now;
+        allocation_counter::measure(|| {
+            let mut rest = &octets[..];
+            while !rest.is_empty() {
+                let (taken, event) = talk.session.receive(rest, now, &mut talk.out).unwrap();
+                rest = &rest[taken..];
+                if let Event::Request(stream, request) = event {
+                    talk.session.recycle(request);
+                    talk.session
+                        .respond(stream, &[0x88], &[9; 100], None, now, &mut talk.out);
+                }
+            }
+        })
+        .count_total
+    };
+    for at in 0..8 {
+        turn(2 * at + 1);
+    }
+    assert_eq!(turn(17), 0);
 }
