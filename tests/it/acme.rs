@@ -1,144 +1,27 @@
-//! Certificates from a real ACME CA: Debian's `pebble`.
-use std::collections::BTreeMap;
+//! Certificates from a real ACME CA, pebble: Debian's, or a newer one that is found first.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`scene`] | the CA beside the server |
+//! | [`engine`] | names, reloads, stops, nonces |
+//! | [`dialects`] | both dialects, what others have left, what newer CAs have |
+//! | [`keeping`] | files that are damaged, places that cannot be written |
+mod dialects;
+mod engine;
+mod keeping;
+mod scene;
+
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::client::{self, Options, Query};
-use crate::server::{Folder, Process, free_port};
-use crate::{certificates, message};
-
-/// The name of every certificate here.
-const NAME: &str = "ns1.acme.test";
-/// How long an order may take; on a busy machine pebble is slow.
-const ORDER: Duration = Duration::from_secs(60);
-
-/// A folder with a CA beside the server.
-struct Scene {
-    folder: Folder,
-    ca: u16,
-    management: u16,
-    dns: u16,
-    tls: u16,
-    validity_seconds: u32,
-}
-
-impl Scene {
-    fn new(validity_seconds: u32) -> Self {
-        let folder = Folder::new();
-        certificates::write(folder.path());
-        Self {
-            folder,
-            ca: free_port(),
-            management: free_port(),
-            dns: free_port(),
-            tls: free_port(),
-            validity_seconds,
-        }
-    }
-
-    /// Starts pebble, which asks the port `dns` for challenges. It rejects some nonces and never
-    /// reuses what it knows.
-    fn start_ca(&self) -> Process {
-        let Self {
-            ca,
-            management,
-            validity_seconds,
-            ..
-        } = self;
-        let config = format!(
-            r#"{{"pebble": {{"listenAddress": "127.0.0.1:{ca}", "managementListenAddress": "127.0.0.1:{management}",
-            "certificate": "cert.pem", "privateKey": "key.pem", "httpPort": 5002, "tlsPort": 5001,
-            "ocspResponderURL": "", "externalAccountBindingRequired": false, "certificateValidityPeriod": {validity_seconds}}}}}"#
-        );
-        self.folder.write("pebble.json", &config);
-        let pebble = Path::new("/usr/bin/pebble");
-        assert!(
-            pebble.exists(),
-            "pebble is not installed (Debian: apt-get install pebble)"
-        );
-        let env = [
-            ("PEBBLE_VA_NOSLEEP", "1"),
-            ("PEBBLE_WFE_NONCEREJECT", "5"),
-            ("PEBBLE_AUTHZREUSE", "0"),
-        ];
-        let env: BTreeMap<_, _> = env
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        let arguments = [
-            "-config",
-            "pebble.json",
-            "-dnsserver",
-            &format!("127.0.0.1:{}", self.dns),
-        ];
-        let mut process = Process::start(pebble, &arguments, self.folder.path(), &env, None);
-        process.wait_serving(*ca);
-        process
-    }
-
-    /// The article's first block.
-    fn tls_block(&self, more: &str) -> String {
-        let Self { ca, dns, tls, .. } = self;
-        format!(
-            "tls://acme.test:{tls} {{\n bind 127.0.0.1\n tls acme {{\n  domain {NAME}\n  ca https://127.0.0.1:{ca}/dir\n  cacert ca.pem\n  \
-             certpath certs\n  port {dns}\n  {more}\n }}\n hosts {{\n  192.0.2.1 acme.test\n  192.0.2.2 {NAME}\n }}\n}}\n"
-        )
-    }
-
-    /// The article's second block.
-    fn plain_block(&self) -> String {
-        format!(
-            "acme.test:{} {{\n bind 127.0.0.1\n hosts {{\n  192.0.2.1 acme.test\n  192.0.2.2 {NAME}\n }}\n}}\n",
-            self.dns
-        )
-    }
-
-    /// Makes clients trust what pebble signs: its root, which is a new one with every start.
-    fn trust(&self) {
-        let opts = options(&[("sni", "localhost")]);
-        let address = SocketAddr::from(([127, 0, 0, 1], self.management));
-        let mut stream =
-            client::tls(address, Duration::from_secs(10), &opts, self.folder.path()).unwrap();
-        stream
-            .write_all(b"GET /roots/0 HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            .unwrap();
-        let mut text = String::new();
-        // The server closes without a word at the end.
-        let _ = stream.read_to_string(&mut text);
-        let root = text.split_once("\r\n\r\n").expect("an HTTP response").1;
-        assert!(root.contains("BEGIN CERTIFICATE"), "{text}");
-        self.folder.write("trusted/ca.pem", root);
-    }
-
-    /// Asks over a new TLS connection; the certificate must be for the name and from pebble.
-    fn ask_tls(&self) -> Result<message::Message, client::NoAnswer> {
-        let opts = options(&[("tls", ""), ("sni", NAME), ("timeout", "20")]);
-        client::send(
-            &Query::new(NAME, "A", &opts),
-            &opts,
-            self.tls,
-            &self.folder.path().join("trusted"),
-        )
-    }
-
-    fn expect_answer(&self) {
-        let reply = self.ask_tls().expect("an answer over TLS");
-        assert_eq!(reply.answers(), ["192.0.2.2"]);
-    }
-}
-
-fn options(pairs: &[(&str, &str)]) -> Options {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
-
-const LIVE: &str = r"^\[INFO\] plugin/tls: The certificate for ns1\.acme\.test is live";
+use crate::client::{self, Query};
+use crate::server::Process;
+pub(crate) use scene::trust;
+use scene::{LIVE, NAME, ORDER, Scene, options};
 
 /// No block listens on the challenge port: the bootstrap responder does, and only during the order.
 /// Afterwards a restart needs no CA.
@@ -321,13 +204,18 @@ fn ca_away_at_renewal() -> Result<(), Failed> {
     let _ca = scene.start_ca();
     // A new pebble knows neither account nor root.
     server.wait_for_logs(LIVE, 2, ORDER);
+    let aside = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(".json.old");
+    assert!(
+        scene.files("certs/corten").iter().any(aside),
+        "the old account is kept"
+    );
     scene.trust();
     scene.expect_answer();
     Ok(())
 }
 
 /// A CA's page for humans, with a wish: it is told, and obeyed.
-fn unavailable_ca_is_obeyed() -> Result<(), Failed> {
+fn unavailable_ca_is_obeyed(response: &'static str, told: &str) -> Result<(), Failed> {
     let scene = Scene::new(3600);
     let listener = std::net::TcpListener::bind(("127.0.0.1", scene.ca)).unwrap();
     let config = crate::upstream::tls_config(scene.folder.path());
@@ -337,11 +225,11 @@ fn unavailable_ca_is_obeyed() -> Result<(), Failed> {
             let mut stream = rustls::StreamOwned::new(connection, stream);
             let mut request = [0; 4096];
             let _ = stream.read(&mut request);
-            let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\nRetry-After: 7200\r\nContent-Type: text/html\r\nContent-Length: 12\r\n\r\n<h1>Busy</h1");
+            let _ = stream.write_all(response.as_bytes());
         }
     });
     let server = Process::serve(&scene.folder, &scene.tls_block(""));
-    let line = server.wait_for_log("503 Busy|503 Service Unavailable");
+    let line = server.wait_for_log(told);
     let pause: u32 = line
         .rsplit_once("next attempt in ")
         .unwrap()
@@ -353,6 +241,14 @@ fn unavailable_ca_is_obeyed() -> Result<(), Failed> {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = dialects::trials();
+    trials.extend(engine::trials());
+    trials.extend(keeping::trials());
+    trials.extend(own_trials());
+    trials
+}
+
+fn own_trials() -> Vec<Trial> {
     vec![
         Trial::test(
             "acme::bootstrap_responder_and_restart",
@@ -365,6 +261,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         Trial::test("acme::no_ca_and_nothing_stored", no_ca_and_nothing_stored),
         Trial::test("acme::ca_away_at_renewal", ca_away_at_renewal),
-        Trial::test("acme::unavailable_ca_is_obeyed", unavailable_ca_is_obeyed),
+        Trial::test("acme::unavailable_ca_is_obeyed", || {
+            let page = "HTTP/1.1 503 Busy\r\nRetry-After: 7200\r\nContent-Type: text/html\r\nContent-Length: 12\r\n\r\n<h1>Busy</h1";
+            unavailable_ca_is_obeyed(page, "no certificate: .*503 Service Unavailable")
+        }),
+        Trial::test("acme::busy_ca_is_obeyed", || {
+            let page = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7200\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n{}";
+            unavailable_ca_is_obeyed(page, "the CA wants fewer requests: .*429")
+        }),
     ]
 }

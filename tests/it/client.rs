@@ -145,6 +145,9 @@ pub(crate) fn send(
         opts.get("timeout")
             .map_or(5.0, |seconds| seconds.parse().unwrap()),
     );
+    if crate::web::is_for(opts) {
+        return crate::web::send(query, opts, address, timeout, folder);
+    }
     if opts.contains_key("tls") {
         // How a handshake is refused depends on timing.
         let reply =

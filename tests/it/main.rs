@@ -9,10 +9,16 @@
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`challenges`] | what is answered at a challenge's name, and what an operator sees |
+//! | [`sharing`] | several servers that share their certificates |
+//! | [`differential`] | random zones and questions, for us and for NSD, Knot and BIND |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
+//! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
+//! | [`transports`] | clients that mean no good |
+//! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
 //! | [`caching`] | the cache with many clients and over reloads |
@@ -30,10 +36,12 @@ mod base64;
 mod caching;
 mod cases;
 mod certificates;
+mod challenges;
 mod client;
 mod collectors;
 mod compare;
 mod doq;
+mod differential;
 mod extended_error;
 mod floods;
 mod forwarding;
@@ -48,9 +56,14 @@ mod readme;
 mod repeat;
 mod run;
 mod server;
+mod sharing;
+mod signed;
 mod sockets;
 mod transports;
 mod upstream;
+mod validation;
+mod web;
+mod web_attacks;
 
 use libtest_mimic::Arguments;
 
@@ -59,7 +72,10 @@ fn main() {
     let mut trials = cases::trials();
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
+    trials.extend(sharing::trials());
+    trials.extend(challenges::trials());
     trials.extend(caching::trials());
+    trials.extend(differential::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
     trials.extend(panics::trials());
@@ -68,6 +84,8 @@ fn main() {
     trials.extend(http::trials());
     trials.extend(transports::trials());
     trials.extend(sockets::trials());
+    trials.extend(web_attacks::trials());
+    trials.extend(validation::trials());
     trials.extend(doq::trials());
     trials.extend(floods::trials());
     libtest_mimic::run(&arguments, trials).exit();

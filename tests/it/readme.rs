@@ -28,17 +28,18 @@ fn kdig(folder: &Folder, arguments: &str) -> String {
 
 /// The first command of the README, on ports that are free, and the queries it tells.
 fn first_steps() -> Result<(), Failed> {
-    let (folder, plain, tls) = (Folder::new(), free_port(), free_port());
+    let (folder, plain, tls, https) = (Folder::new(), free_port(), free_port(), free_port());
     let corefile = std::fs::read_to_string(root().join("Corefile.example"))?
         .replace("5300", &plain.to_string())
-        .replace("8530", &tls.to_string());
+        .replace("8530", &tls.to_string())
+        .replace("8443", &https.to_string());
     let server = Process::serve(&folder, &corefile);
     server.wait_for_log("certificate for localhost is live");
     let told: Vec<_> = corefile
         .lines()
         .filter_map(|line| line.strip_prefix("#   kdig "))
         .collect();
-    assert_eq!(told.len(), 3, "queries in Corefile.example");
+    assert_eq!(told.len(), 4, "queries in Corefile.example");
     for arguments in told {
         assert_eq!(kdig(&folder, arguments), "192.0.2.1\n", "kdig {arguments}");
     }

@@ -16,6 +16,7 @@ use crate::http;
 use crate::message::Message;
 use crate::parallel::parallel;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
+use crate::signed;
 use crate::upstream::Upstream;
 
 /// A case under way.
@@ -238,7 +239,13 @@ impl<'c> Run<'c> {
         let (opts, port, rest) = self.options(words);
         let query = Query::new(rest[0], rest.get(1).copied().unwrap_or("A"), &opts);
         match client::send(&query, &opts, port, self.folder.path()) {
-            Ok(reply) => reply.lines(&query.asked, &opts),
+            Ok(reply) => {
+                let mut lines = reply.lines(&query.asked, &opts);
+                if opts.contains_key("verify") {
+                    lines.extend(signed::verify(&reply, port, self.folder.path()));
+                }
+                lines
+            }
             Err(NoAnswer(text)) => vec![text.to_owned()],
         }
     }
@@ -444,15 +451,18 @@ impl<'c> Run<'c> {
         lines
     }
 
-    fn files(&self, pattern: &str) -> Vec<String> {
-        let pattern = Regex::new(&format!(
-            "^{}$",
-            regex::escape(pattern).replace(r"\*", ".*")
-        ))
-        .unwrap();
-        let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+    fn files(&self, text: &str) -> Vec<String> {
+        let pattern =
+            Regex::new(&format!("^{}$", regex::escape(text).replace(r"\*", ".*"))).unwrap();
+        let inside = text.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let entries = std::fs::read_dir(self.folder.path().join(inside)).unwrap();
+        let named = |name: &str| match inside {
+            "" => name.to_owned(),
+            inside => format!("{inside}/{name}"),
+        };
         let mut names: Vec<_> = entries
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .flatten()
+            .map(|entry| named(&entry.file_name().to_string_lossy()))
             .filter(|name| pattern.is_match(name))
             .collect();
         names.sort();

@@ -4,30 +4,21 @@
 //!             nothing, or expired
 //!   load ───────────────────────────────┐
 //!    │ valid                            ▼
-//!    └──────► wait until 70 % ──────► obtain ──► verify ──► store ──► swap ──┐
+//!    └──────► wait until due ─────► obtain ──► verify ──► store ──► swap ──┐
 //!                 ▲     ▲                │                                   │
 //!                 │     └── back off ◄───┘ (old certificate goes on)         │
 //!                 └──────────────────────────────────────────────────────────┘
 //! ```
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
-
 use crate::bundle::Validity;
+use crate::spec::RenewAt;
 
-/// Part of the validity after which a certificate is renewed.
-pub(crate) const RENEW_AT: f64 = 0.7;
 /// Part of the validity that a renewal may be put off by chance, so that the certificates of a
 /// fleet spread.
 pub(crate) const JITTER: f64 = 0.01;
-/// Minutes between attempts that the CA refused; each may have cost some of its quota (CertMagic's
-/// schedule).
-const REFUSED_MINUTES: [u64; 15] = [1, 2, 2, 5, 10, 10, 10, 20, 20, 30, 30, 60, 120, 180, 360];
-/// Seconds before the second attempt when the CA could not be reached, which costs nobody anything;
-/// doubled each time.
-const UNREACHABLE_SECONDS: u64 = 2;
-/// Longest pause while the CA cannot be reached.
-const UNREACHABLE_MAX: Duration = Duration::from_secs(600);
+/// Longest sleep between two looks at the clock, which may jump: timers do not follow it.
+const CLOCK_LOOK: Duration = Duration::from_secs(60);
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,83 +29,49 @@ pub(crate) enum Decision {
     Wait(Duration),
 }
 
-/// Attempts that failed since the last success; kept on disk, so that a crash loop does not hammer
-/// the CA.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Backoff {
-    /// How many.
-    pub(crate) attempts: u32,
-    /// Seconds since 1970 before which nothing is tried.
-    pub(crate) not_before: u64,
-}
-
-/// Why an attempt failed, as far as it matters for the next one.
+/// When the CA would like a certificate to be renewed (RFC 9773 section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// The CA was not reached, or nothing was asked of it.
-    Unreachable,
-    /// The CA said no.
-    Refused,
+pub(crate) struct Window {
+    pub(crate) start: SystemTime,
+    pub(crate) end: SystemTime,
 }
 
 /// When a certificate is to be renewed; `chance` is between 0 and 1.
-pub(crate) fn due(validity: Validity, chance: f64) -> SystemTime {
+///
+/// The part of the validity that the operator wants counts, unless the CA's window is over before:
+/// then a moment in that window, which is in the past for a certificate that is being revoked.
+pub(crate) fn due(
+    validity: Validity,
+    renew_at: RenewAt,
+    window: Option<Window>,
+    chance: f64,
+) -> SystemTime {
+    let chance = chance.clamp(0.0, 1.0);
     let life = validity
         .until
         .duration_since(validity.from)
         .unwrap_or_default();
-    validity.from + life.mul_f64(RENEW_AT + JITTER * chance.clamp(0.0, 1.0))
-}
-
-/// What to do at `now`.
-pub(crate) fn decide(
-    now: SystemTime,
-    due: Option<SystemTime>,
-    backoff: Backoff,
-    check_interval: Duration,
-) -> Decision {
-    let paused = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
-    let act = due.unwrap_or(now).max(paused);
-    match act.duration_since(now) {
-        // The clock may jump: no sleep is longer than the check interval.
-        Ok(rest) if !rest.is_zero() => Decision::Wait(rest.min(check_interval)),
-        _ => Decision::Obtain,
+    let own = validity.from + life.mul_f64(renew_at.part());
+    match window {
+        Some(window) if window.end < own => {
+            let length = window.end.duration_since(window.start).unwrap_or_default();
+            window.start + length.mul_f64(chance)
+        }
+        _ => own + life.mul_f64(JITTER * chance),
     }
 }
 
-impl Backoff {
-    /// After one more failure. The pause is never longer than a twentieth of what the certificate
-    /// has left, so that the last days of a certificate, or the last seconds of a test's, see
-    /// enough attempts; the CA's own wish goes before everything.
-    pub(crate) fn after(
-        self,
-        failure: Failure,
-        now: SystemTime,
-        left: Option<Duration>,
-        retry_after: Option<Duration>,
-    ) -> Self {
-        let index = self.attempts as usize;
-        let pause = match failure {
-            Failure::Unreachable => {
-                Duration::from_secs(UNREACHABLE_SECONDS << index.min(16)).min(UNREACHABLE_MAX)
-            }
-            Failure::Refused => {
-                Duration::from_secs(60 * REFUSED_MINUTES[index.min(REFUSED_MINUTES.len() - 1)])
-            }
-        };
-        let pause = left.map_or(pause, |left| {
-            pause.min((left / 20).max(Duration::from_secs(1)))
-        });
-        let until = now + retry_after.unwrap_or(pause);
-        let not_before = until
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64()
-            .ceil() as u64;
-        Self {
-            attempts: self.attempts.saturating_add(1),
-            not_before,
-        }
+/// What to do at `now`; nothing is tried before `paused`.
+pub(crate) fn decide(
+    now: SystemTime,
+    due: Option<SystemTime>,
+    paused: SystemTime,
+    check_interval: Duration,
+) -> Decision {
+    let act = due.unwrap_or(now).max(paused);
+    match act.duration_since(now) {
+        Ok(rest) if !rest.is_zero() => Decision::Wait(rest.min(check_interval).min(CLOCK_LOOK)),
+        _ => Decision::Obtain,
     }
 }
 
@@ -128,118 +85,93 @@ mod tests {
 
     const DAY: u64 = 86_400;
 
-    #[test]
-    fn renewal_is_due_after_seventy_percent_and_never_before() {
-        let validity = Validity {
-            from: at(1000),
-            until: at(1000 + 100 * DAY),
-        };
-        assert_eq!(due(validity, 0.0), at(1000 + 70 * DAY));
-        assert_eq!(due(validity, 1.0), at(1000 + 71 * DAY));
-        assert_eq!(due(validity, -5.0), at(1000 + 70 * DAY));
-        let short = Validity {
-            from: at(1000),
-            until: at(1020),
-        };
-        assert_eq!(due(short, 0.0), at(1014));
-        let senseless = Validity {
-            from: at(1000),
-            until: at(10),
-        };
-        assert_eq!(due(senseless, 0.0), at(1000));
-    }
-
-    #[test]
-    fn decisions_follow_from_the_clock() {
-        let (interval, none) = (Duration::from_secs(900), Backoff::default());
-        let paused = Backoff {
-            attempts: 2,
-            not_before: 2000,
-        };
-        for (what, now, due, backoff, decision) in [
-            ("nothing there", 1000, None, none, Decision::Obtain),
-            (
-                "nothing there, failed lately",
-                1000,
-                None,
-                paused,
-                Decision::Wait(Duration::from_secs(900)),
-            ),
-            (
-                "nothing there, pause over",
-                2000,
-                None,
-                paused,
-                Decision::Obtain,
-            ),
-            (
-                "not yet due",
-                1000,
-                Some(1300),
-                none,
-                Decision::Wait(Duration::from_secs(300)),
-            ),
-            (
-                "long to go",
-                1000,
-                Some(90_000),
-                none,
-                Decision::Wait(Duration::from_secs(900)),
-            ),
-            ("due", 1300, Some(1300), none, Decision::Obtain),
-            (
-                "due, failed lately",
-                1990,
-                Some(1300),
-                paused,
-                Decision::Wait(Duration::from_secs(10)),
-            ),
-            (
-                "clock jumped ahead",
-                9_000_000,
-                Some(1300),
-                none,
-                Decision::Obtain,
-            ),
-        ] {
-            assert_eq!(
-                decide(at(now), due.map(at), backoff, interval),
-                decision,
-                "{what}"
-            );
+    fn validity(from: u64, until: u64) -> Validity {
+        Validity {
+            from: at(from),
+            until: at(until),
         }
     }
 
     #[test]
-    fn pauses_grow_and_obey_the_ca() {
-        let now = at(10_000);
-        let pause = |attempts, failure, left: Option<u64>, retry: Option<u64>| {
-            let before = Backoff {
-                attempts,
-                not_before: 0,
+    fn renewal_is_due_after_the_wanted_part_and_never_before() {
+        let default = RenewAt::default();
+        let long = validity(1000, 1000 + 100 * DAY);
+        assert_eq!(due(long, default, None, 0.0), at(1000 + 70 * DAY));
+        assert_eq!(due(long, default, None, 1.0), at(1000 + 71 * DAY));
+        assert_eq!(due(long, default, None, -5.0), at(1000 + 70 * DAY));
+        let half = RenewAt::new(0.5).unwrap();
+        assert_eq!(due(long, half, None, 0.0), at(1000 + 50 * DAY));
+        assert_eq!(due(validity(1000, 1020), default, None, 0.0), at(1014));
+        let senseless = validity(1000, 10);
+        assert_eq!(due(senseless, default, None, 0.0), at(1000));
+    }
+
+    #[test]
+    fn the_ca_may_want_it_sooner_but_not_later() {
+        let long = validity(0, 100 * DAY);
+        for (what, start, end, chance, expected) in [
+            ("before", 50, 60, 0.5, 55 * DAY),
+            ("over: revoked", 1, 2, 0.0, DAY),
+            ("around", 60, 80, 0.5, 70 * DAY + DAY / 2),
+            ("later", 80, 90, 0.0, 70 * DAY),
+            ("senseless", 60, 50, 0.9, 60 * DAY),
+        ] {
+            let window = Window {
+                start: at(start * DAY),
+                end: at(end * DAY),
             };
-            before
-                .after(
-                    failure,
-                    now,
-                    left.map(Duration::from_secs),
-                    retry.map(Duration::from_secs),
-                )
-                .not_before
-                - 10_000
+            assert_eq!(
+                due(long, RenewAt::default(), Some(window), chance),
+                at(expected),
+                "{what}"
+            );
+        }
+        // The window of a CA for tests: from the issue to the end.
+        let short = validity(1000, 1060);
+        let window = Window {
+            start: at(1000),
+            end: at(1059),
         };
-        assert_eq!(pause(0, Failure::Refused, None, None), 60);
-        assert_eq!(pause(3, Failure::Refused, None, None), 300);
-        assert_eq!(pause(99, Failure::Refused, None, None), 6 * 3600);
-        assert_eq!(pause(0, Failure::Unreachable, None, None), 2);
-        assert_eq!(pause(3, Failure::Unreachable, None, None), 16);
-        assert_eq!(pause(99, Failure::Unreachable, None, None), 600);
-        assert_eq!(pause(9, Failure::Refused, Some(10 * DAY), None), 1800);
+        assert_eq!(due(short, RenewAt::default(), Some(window), 0.0), at(1042));
+    }
+
+    #[test]
+    fn decisions_follow_from_the_clock() {
+        let interval = Duration::from_secs(900);
+        let wait = |seconds| Decision::Wait(Duration::from_secs(seconds));
+        for (what, now, due, paused, decision) in [
+            ("nothing there", 1000, None, 0, Decision::Obtain),
+            ("nothing there, failed lately", 1990, None, 2000, wait(10)),
+            (
+                "nothing there, pause over",
+                2000,
+                None,
+                2000,
+                Decision::Obtain,
+            ),
+            ("not yet due", 1260, Some(1300), 0, wait(40)),
+            ("long to go", 1000, Some(90_000), 0, wait(60)),
+            ("due", 1300, Some(1300), 0, Decision::Obtain),
+            ("due, failed lately", 1990, Some(1300), 2000, wait(10)),
+            (
+                "clock jumped ahead",
+                9_000_000,
+                Some(1300),
+                0,
+                Decision::Obtain,
+            ),
+        ] {
+            assert_eq!(
+                decide(at(now), due.map(at), at(paused), interval),
+                decision,
+                "{what}"
+            );
+        }
+        let short = Duration::from_secs(7);
         assert_eq!(
-            pause(9, Failure::Refused, Some(6), None),
-            1,
-            "a test's certificate"
+            decide(at(0), Some(at(100)), at(0), short),
+            wait(7),
+            "the operator's interval"
         );
-        assert_eq!(pause(0, Failure::Unreachable, Some(6), Some(3600)), 3600);
     }
 }

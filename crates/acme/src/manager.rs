@@ -1,6 +1,10 @@
 //! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one
 //! that is there.
+mod alarm;
+mod suggest;
+
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -9,19 +13,23 @@ use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
+use crate::ari::{self, Suggestion};
+use crate::attempt::{Attempt, Issued, Limits};
+use crate::backoff::{Backoff, Failure, seconds};
 use crate::bundle::{Bundle, Validity};
-use crate::challenges::Challenges;
-use crate::machine::{Backoff, Decision, decide, due};
-use crate::order::{Limits, ObtainError, Order};
-use crate::spec::{Issuer, Spec, SpecError};
+use crate::challenges::{Challenges, Managed};
+use crate::internal;
+use crate::machine::{Decision, decide, due};
+use crate::metrics::Metrics;
+use crate::order::ObtainError;
+use crate::report::{LAST_ERROR, LastError};
+use crate::spec::{Issuer, Spec};
 use crate::storage::Lease;
-use crate::store::{Store, Stored};
-use crate::{internal, machine};
+use crate::store::{RETRY, Store, Stored};
+use alarm::Alarms;
 
-/// File of the failed attempts.
-const RETRY: &str = "retry.json";
-/// How often an expired certificate that is still served is complained about.
-const EXPIRED_REMINDER: Duration = Duration::from_secs(3600);
+/// Resolvers beside the system's.
+const UPSTREAMS_MAX: usize = 8;
 /// How often the storage is looked at for what another server has obtained.
 const WATCH: Duration = Duration::from_secs(60);
 /// The same while another server is at work, or the storage cannot be used.
@@ -35,6 +43,7 @@ pub struct Manager {
     entries: Mutex<Vec<Weak<Entry>>>,
     challenges: Arc<Challenges>,
     limits: Limits,
+    upstreams: Arc<Mutex<Vec<SocketAddr>>>,
 }
 
 /// One certificate: what is live, and the task that keeps it so.
@@ -43,9 +52,14 @@ pub struct Entry {
     store: Store,
     limits: Limits,
     challenges: Arc<Challenges>,
+    /// Other servers' challenges of these names are answered as long as this lives.
+    _managed: Option<Managed>,
     live: ArcSwapOption<CertifiedKey>,
     state: Mutex<State>,
     started: AtomicBool,
+    metrics: Arc<Metrics>,
+    /// Resolvers for the CA's host when the system's fails.
+    upstreams: Arc<Mutex<Vec<SocketAddr>>>,
     /// Counts the certificates that went live.
     serial: watch::Sender<u64>,
 }
@@ -57,7 +71,15 @@ struct State {
     issuer: String,
     backoff: Backoff,
     last_error: Option<String>,
-    reminded: Option<SystemTime>,
+    alarms: Alarms,
+    /// Name of the live certificate in renewal information.
+    certificate: Option<String>,
+    /// A number between 0 and 1 of the live certificate.
+    chance: f64,
+    /// What its CA suggests.
+    suggestion: Suggestion,
+    /// It is another entry's, in service until there is one of its own.
+    borrowed: bool,
     /// Name of the stored bundle that is live; nothing for one that could not be stored.
     stored: Option<String>,
     /// What was said last about waiting for others or for the storage.
@@ -95,28 +117,41 @@ impl Manager {
 
     /// The entry of a specification. A new one takes up what is stored, so that a certificate is
     /// live at once and without a word to the CA; what is missing is obtained when the entry is
-    /// started.
-    pub fn entry(&self, spec: Spec) -> Result<Arc<Entry>, SpecError> {
+    /// started, and meanwhile the certificate of another entry serves that has names in common.
+    pub fn entry(&self, spec: Spec) -> Arc<Entry> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.strong_count() > 0);
-        let mut conflict = None;
-        for entry in entries.iter().filter_map(Weak::upgrade) {
-            if entry.spec == spec {
-                return Ok(entry);
+        let known: Vec<_> = entries.iter().filter_map(Weak::upgrade).collect();
+        if let Some(entry) = known.iter().find(|entry| entry.spec == spec) {
+            return Arc::clone(entry);
+        }
+        let upstreams = Arc::clone(&self.upstreams);
+        let entry = Entry::new(spec, Arc::clone(&self.challenges), self.limits, upstreams);
+        if entry.live.load().is_none() {
+            let names = &entry.spec.names;
+            let shares =
+                |other: &&Arc<Entry>| other.spec.names.iter().any(|name| names.contains(name));
+            if let Some(other) = known.iter().find(shares) {
+                entry.borrow(other);
             }
-            conflict = conflict.or_else(|| {
-                spec.names
-                    .iter()
-                    .find(|name| entry.spec.names.contains(name))
-                    .cloned()
-            });
         }
-        if let Some(name) = conflict {
-            return Err(SpecError::Conflict(name));
-        }
-        let entry = Arc::new(Entry::new(spec, Arc::clone(&self.challenges), self.limits));
+        let entry = Arc::new(entry);
         entries.push(Arc::downgrade(&entry));
-        Ok(entry)
+        entry
+    }
+
+    /// Adds resolvers that know the CA's host when the system's do not, such as those that this
+    /// server forwards to: the system may be asking this very server.
+    pub fn add_upstreams(&self, resolvers: impl IntoIterator<Item = SocketAddr>) {
+        let mut upstreams = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for resolver in resolvers {
+            if upstreams.len() < UPSTREAMS_MAX && !upstreams.contains(&resolver) {
+                upstreams.push(resolver);
+            }
+        }
     }
 
     /// Every entry that is in use.
@@ -131,9 +166,21 @@ impl Manager {
 }
 
 impl Entry {
-    fn new(spec: Spec, challenges: Arc<Challenges>, limits: Limits) -> Self {
+    fn new(
+        spec: Spec,
+        challenges: Arc<Challenges>,
+        limits: Limits,
+        upstreams: Arc<Mutex<Vec<SocketAddr>>>,
+    ) -> Self {
         let store = Store::new(&spec);
+        let managed = match &spec.issuer {
+            Issuer::Internal => None,
+            Issuer::Acme { .. } => Some(challenges.manage(&spec, store.storage())),
+        };
         let entry = Self {
+            _managed: managed,
+            metrics: Metrics::of(spec.names.first().map_or("", String::as_str)),
+            upstreams,
             live: ArcSwapOption::empty(),
             state: Mutex::default(),
             started: AtomicBool::new(false),
@@ -159,9 +206,18 @@ impl Entry {
 
     /// The certificate to shake hands with; an expired one is better than none, because clients
     /// that do not check keep their encryption (RFC 8310 section 5), and those that check refuse
-    /// either.
+    /// either. Unless the specification says so.
     pub fn current(&self) -> Option<Arc<CertifiedKey>> {
+        if self.spec.options.refuse_expired && self.is_expired(SystemTime::now()) {
+            return None;
+        }
         self.live.load_full()
+    }
+
+    fn is_expired(&self, now: SystemTime) -> bool {
+        self.state()
+            .validity
+            .is_some_and(|validity| validity.until <= now)
     }
 
     /// Returns once there is a certificate.
@@ -209,35 +265,50 @@ impl Entry {
         {
             let mut state = self.state();
             state.validity = Some(validity);
-            state.due = Some(due(validity, bundle.chance()));
+            state.chance = bundle.chance();
+            state.certificate = bundle
+                .certified()
+                .cert
+                .first()
+                .and_then(|leaf| ari::identifier(leaf));
             state.issuer = bundle.issuer().to_owned();
             state.last_error = None;
-            state.reminded = None;
+            state.alarms = Alarms::default();
             state.stored = stored;
             state.waiting = None;
+            state.borrowed = false;
         }
+        self.set_due();
         self.live.store(Some(Arc::clone(bundle.certified())));
         self.serial.send_modify(|serial| *serial += 1);
     }
 
     /// What to do now.
     fn decide(&self, now: SystemTime) -> Decision {
+        self.raise_alarms(now);
+        let state = self.state();
+        let paused = SystemTime::UNIX_EPOCH + Duration::from_secs(state.backoff.not_before);
+        decide(now, state.due, paused, self.spec.check_interval)
+    }
+
+    /// Puts another entry's certificate live until there is one of its own.
+    fn borrow(&self, other: &Self) {
+        self.live.store(other.live.load_full());
         let mut state = self.state();
-        if let Some(validity) = state.validity.filter(|validity| validity.until <= now) {
-            let silent = state.reminded.is_none_or(|last| {
-                now.duration_since(last)
-                    .is_ok_and(|since| since >= EXPIRED_REMINDER)
-            });
-            if silent {
-                state.reminded = Some(now);
-                let since = now
-                    .duration_since(validity.until)
-                    .unwrap_or_default()
-                    .as_secs();
-                tracing::error!(target: "plugin/tls", "The certificate for {} expired {since} s ago and is still served; clients that check it refuse", self.names());
-            }
-        }
-        decide(now, state.due, state.backoff, self.spec.check_interval)
+        state.validity = other.state().validity;
+        state.borrowed = true;
+    }
+
+    /// Computes when the certificate is to be renewed.
+    fn set_due(&self) {
+        let mut state = self.state();
+        let Some(validity) = state.validity.filter(|_| !state.borrowed) else {
+            return;
+        };
+        let window = state.suggestion.window(state.certificate.as_deref());
+        let at = due(validity, self.spec.options.renew_at, window, state.chance);
+        state.due = Some(at);
+        self.metrics.set_times(validity.until, at);
     }
 
     fn names(&self) -> String {
@@ -251,7 +322,8 @@ impl Entry {
         }
         let newest = self.store.bundles().await.pop();
         let known = self.state().stored.clone();
-        if self.live.load().is_some() && (newest.is_none() || newest <= known) {
+        let (own, borrowed) = (self.live.load().is_some(), self.state().borrowed);
+        if own && !borrowed && (newest.is_none() || newest <= known) {
             return;
         }
         let Some(Stored { bundle, name }) = self.store.load().await else {
@@ -262,7 +334,9 @@ impl Entry {
             let later = state
                 .validity
                 .is_none_or(|validity| validity.until < bundle.validity().until);
-            name > state.stored && (later || state.stored.is_some()) || state.validity.is_none()
+            name > state.stored && (later || state.stored.is_some())
+                || state.validity.is_none()
+                || state.borrowed
         };
         if better {
             self.swap(&bundle, name);
@@ -283,9 +357,11 @@ impl Entry {
                 return self.watch_closely();
             }
             Err(error) => {
-                let what = format!("the certificate folder cannot be used: {error}");
+                let what = format!("the storage cannot be used: {error}");
                 let pause = self.watch_closely();
+                self.metrics.set_storage(false);
                 if self.state().waiting.replace(what.clone()).as_ref() != Some(&what) {
+                    self.metrics.failed(Failure::Storage);
                     self.complain("no certificate", &what, pause);
                 }
                 self.state().last_error = Some(what);
@@ -311,13 +387,16 @@ impl Entry {
             }
         }
         match self.try_obtain(lease).await {
-            Ok(bundle) => {
+            Ok((bundle, directory)) => {
                 let stored = self.keep(&bundle, lease).await;
                 self.state().backoff = Backoff::default();
                 if stored.is_some() {
                     let _ = self.store.save_json(RETRY, &Backoff::default()).await;
+                    let _ = self.store.save_json(LAST_ERROR, &None::<LastError>).await;
                 }
                 self.swap(&bundle, stored);
+                self.metrics.renewed(SystemTime::now());
+                self.note_issuer(directory).await;
                 let left = bundle
                     .validity()
                     .until
@@ -340,46 +419,61 @@ impl Entry {
         (left.unwrap_or_default() / 20).clamp(Duration::from_millis(250), WATCH_CLOSELY)
     }
 
-    async fn try_obtain(&self, lease: &dyn Lease) -> Result<Bundle, ObtainError> {
+    /// A new certificate, and the directory of the CA that signed it.
+    async fn try_obtain(&self, lease: &dyn Lease) -> Result<(Bundle, Option<String>), ObtainError> {
         // No certificate is asked for that could not be kept.
-        self.store.probe().await.map_err(|error| {
-            ObtainError::local(format!("the certificate folder cannot be used: {error}"))
-        })?;
-        let pem = match &self.spec.issuer {
+        self.store
+            .probe()
+            .await
+            .map_err(|error| ObtainError::new(Failure::Storage, error.to_string()))?;
+        self.metrics.set_storage(true);
+        let Issued { pem, directory } = match &self.spec.issuer {
             Issuer::Internal => {
                 let (storage, folder) = (self.store.storage(), self.store.issuer_folder());
                 let made = internal::issue(&**storage, folder, &self.spec.names).await;
-                made.map_err(ObtainError::local)?
+                Issued {
+                    pem: made.map_err(|error| ObtainError::new(Failure::Storage, error))?,
+                    directory: None,
+                }
             }
-            Issuer::Acme {
-                directory,
-                roots,
-                email,
-            } => {
-                let order = Order {
+            Issuer::Acme { .. } => {
+                let (backoff, suggestion) = {
+                    let state = self.state();
+                    let replaced = state.certificate.clone().zip(state.stored.clone());
+                    (
+                        state.backoff.clone(),
+                        replaced.map(|(certificate, _)| (certificate, state.suggestion.clone())),
+                    )
+                };
+                let upstreams = self
+                    .upstreams
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                let attempt = Attempt {
                     spec: &self.spec,
-                    directory,
-                    email: email.as_deref(),
-                    roots: roots.as_ref(),
                     store: &self.store,
                     lease,
                     challenges: &self.challenges,
                     limits: self.limits,
+                    upstreams: &upstreams,
+                    backoff: &backoff,
+                    replaces: suggestion,
                 };
-                order.obtain().await?
+                attempt.run().await?
             }
         };
         let bundle = Bundle::read(&pem)
             .and_then(|bundle| bundle.check_names(&self.spec.names).map(|()| bundle));
-        let bundle = bundle.map_err(|error| {
-            ObtainError::local(format!("what the CA sent cannot be used: {error}"))
-        })?;
+        let bundle =
+            bundle.map_err(|error| ObtainError::new(Failure::Certificate, error.to_string()))?;
         if bundle.validity().until <= SystemTime::now() {
-            return Err(ObtainError::local(
-                "what the CA sent is expired already; is the clock right?",
+            return Err(ObtainError::new(
+                Failure::Certificate,
+                "it is expired already; is the clock right?",
             ));
         }
-        Ok(bundle)
+        Ok((bundle, directory))
     }
 
     /// Stores a new certificate and returns its name. It has cost some of the CA's quota: what cannot
@@ -405,23 +499,26 @@ impl Entry {
             let left = state
                 .validity
                 .map(|validity| validity.until.duration_since(now).unwrap_or_default());
-            state.backoff = state
+            let directories = self.spec.directories();
+            state
                 .backoff
-                .after(error.failure, now, left, error.retry_after);
+                .failed(error.failure, now, left, error.retry_after, &directories);
             state.last_error = Some(error.what.clone());
-            state.backoff
+            state.backoff.clone()
         };
+        self.metrics.failed(error.failure);
         // For the other servers, too; unless one of them has taken over.
         if lease.check().await.is_ok() {
             let _ = self.store.save_json(RETRY, &backoff).await;
+            let error = LastError {
+                what: error.what.clone(),
+                at: seconds(now),
+            };
+            let _ = self.store.save_json(LAST_ERROR, &Some(error)).await;
         }
         let next = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
-        let kind = match error.failure {
-            machine::Failure::Refused => "the CA refused",
-            machine::Failure::Unreachable => "no certificate",
-        };
         self.complain(
-            kind,
+            &error.failure.to_string(),
             &error.what,
             next.duration_since(now).unwrap_or_default(),
         );
@@ -444,6 +541,7 @@ async fn keep(entry: Weak<Entry>) {
             return;
         };
         strong.follow().await;
+        strong.ask_when().await;
         let pause = match strong.decide(SystemTime::now()) {
             Decision::Obtain => strong.obtain().await,
             Decision::Wait(time) => time.min(WATCH),

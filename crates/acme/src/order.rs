@@ -1,41 +1,35 @@
 //! One ACME order (RFC 8555 section 7.4), from the account to the chain.
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount,
-    NewOrder, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewOrder, OrderStatus,
 };
-use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rcgen::{
+    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+};
+use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 
-use crate::challenges::{Challenges, Pending};
-use crate::http::{Transport, Unavailable};
-use crate::machine::Failure;
-use crate::spec::Spec;
+use crate::account::Accounts;
+use crate::ari;
+use crate::backoff::Failure;
+use crate::challenges::{Challenges, Pending, SETTLE};
+use crate::http::{NoDirectory, Transport, Unavailable};
+use crate::preflight::Places;
+use crate::spec::{ChallengeKind, KeyType, Spec};
 use crate::storage::Lease;
-use crate::store::Store;
 
-/// Orders tried at once when the CA rejects a nonce: that is nobody's fault, and costs no quota.
-const NONCE_ATTEMPTS_MAX: usize = 8;
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// One request to the CA, connection included.
-    pub request: Duration,
-    /// One order with everything that belongs to it.
-    pub order: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            request: Duration::from_secs(30),
-            order: Duration::from_secs(600),
-        }
-    }
-}
+/// Times that one request is sent when the CA rejects its nonce: that is nobody's fault, and costs
+/// no quota.
+const NONCE_ATTEMPTS_MAX: usize = 16;
+/// Between two looks at an order, growing, unless the CA says.
+const POLL_MIN: Duration = Duration::from_millis(100);
+const POLL_MAX: Duration = Duration::from_secs(5);
+const POLL_WISH_MAX: Duration = Duration::from_secs(60);
+/// What stands in front of the names of records.
+const CHALLENGE: &str = "_acme-challenge";
+const PERSIST: &str = "_validation-persist";
 
 /// Why there is no certificate.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -47,10 +41,10 @@ pub(crate) struct ObtainError {
 }
 
 impl ObtainError {
-    pub(crate) fn local(what: impl Into<String>) -> Self {
+    pub(crate) fn new(failure: Failure, what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
-            failure: Failure::Unreachable,
+            failure,
             retry_after: None,
         }
     }
@@ -60,121 +54,236 @@ impl ObtainError {
 pub(crate) struct Order<'a> {
     pub(crate) spec: &'a Spec,
     pub(crate) directory: &'a str,
-    pub(crate) email: Option<&'a str>,
-    pub(crate) roots: Option<&'a PathBuf>,
-    pub(crate) store: &'a Store,
+    pub(crate) transport: &'a Transport,
+    pub(crate) accounts: Accounts<'a>,
     /// Checked before each step that costs some of the CA's quota.
     pub(crate) lease: &'a dyn Lease,
     pub(crate) challenges: &'a Arc<Challenges>,
-    pub(crate) limits: Limits,
+    /// Where the challenges are looked for before the CA does.
+    pub(crate) places: &'a Places,
+    pub(crate) profile: Option<&'a str>,
+    /// The certificate that is replaced, as renewal information names it.
+    pub(crate) replaces: Option<&'a str>,
+}
+
+/// Repeats a request whose nonce the CA has rejected.
+macro_rules! patiently {
+    ($request:expr) => {{
+        let mut attempt = 1;
+        loop {
+            match $request.await {
+                Err(error) if attempt < NONCE_ATTEMPTS_MAX && is_problem(&error, "badNonce") => {
+                    attempt += 1;
+                }
+                other => break other,
+            }
+        }
+    }};
+}
+
+/// A record that shows control of a name.
+struct Proof {
+    /// As the order's authorization calls it.
+    domain: String,
+    prefix: String,
+    value: String,
 }
 
 impl Order<'_> {
     /// Obtains key and chain as PEM text.
     pub(crate) async fn obtain(&self) -> Result<String, ObtainError> {
-        let transport = Transport::new(self.roots.map(PathBuf::as_path), self.limits.request)
-            .map_err(ObtainError::local)?;
-        // The way for the CA's queries is open before anything is asked of it.
-        let _open = match self.challenges.responder() {
-            Some(responder) => Some(responder.open().await.map_err(ObtainError::local)?),
-            None => None,
-        };
-        let mut attempt = 1;
-        let error = loop {
-            match tokio::time::timeout(self.limits.order, self.attempt(&transport)).await {
-                Ok(Ok(pem)) => return Ok(pem),
-                Ok(Err(error))
-                    if attempt < NONCE_ATTEMPTS_MAX && is_problem(&error, "badNonce") =>
-                {
-                    attempt += 1
-                }
-                Ok(Err(error)) => break error,
-                Err(_) => {
-                    return Err(ObtainError::local(format!(
-                        "the order took longer than {:?}",
-                        self.limits.order
-                    )));
-                }
-            }
-        };
-        Err(self.explain(&error, transport.take_retry_after()))
+        self.attempt().await.map_err(|error| self.explain(&error))
     }
 
-    async fn attempt(&self, transport: &Transport) -> Result<String, Error> {
-        let account = self.account(transport).await?;
-        let names: Vec<_> = self
-            .spec
-            .names
-            .iter()
-            .cloned()
-            .map(Identifier::Dns)
-            .collect();
+    async fn attempt(&self) -> Result<String, Error> {
+        let account = patiently!(self.accounts.open())?;
         self.check_lease().await?;
-        let mut order = match account.new_order(&NewOrder::new(&names)).await {
-            Err(error) if is_problem(&error, "accountDoesNotExist") => {
+        let (account, mut order) = match self.place(&account).await {
+            Err(error) if is_unknown_account(&error) => {
                 // Such as a CA that lost its accounts, or a test's: once more with a new one.
-                self.store.set_account_aside(self.email).await;
-                self.account(transport)
-                    .await?
-                    .new_order(&NewOrder::new(&names))
-                    .await?
+                tracing::warn!(target: "plugin/tls", "{}: {error}; the account is put aside and a new one is made", self.directory);
+                self.accounts.set_aside().await;
+                let account = patiently!(self.accounts.register())?;
+                let order = self.place(&account).await?;
+                (account, order)
             }
-            other => other?,
+            other => (account, other?),
         };
-        let mut served: Vec<Pending> = Vec::new();
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization?;
-            match authorization.status {
-                AuthorizationStatus::Valid => continue,
-                AuthorizationStatus::Pending => (),
-                status => {
-                    return Err(Error::Other(
-                        format!("the CA holds an authorization that is {status:?}").into(),
-                    ));
-                }
-            }
-            let mut challenge = authorization
-                .challenge(ChallengeType::Dns01)
-                .ok_or(Error::Unsupported("dns-01 for this name"))?;
-            let domain = challenge.identifier().to_string();
-            served.push(
-                self.challenges
-                    .publish(&domain, challenge.key_authorization().dns_value()),
-            );
-            challenge.set_ready().await?;
+        let served = self.publish(&account, &mut order).await?;
+        if !served.is_empty() {
+            self.say_ready(&mut order).await?;
         }
-        let patience = RetryPolicy::new()
-            .initial_delay(Duration::from_millis(100))
-            .backoff(1.5)
-            .timeout(self.limits.order);
-        if order.poll_ready(&patience).await? != OrderStatus::Ready {
+        if self.settled(&mut order, OrderStatus::Ready).await? == OrderStatus::Invalid {
             return Err(self.refusal(&mut order).await);
         }
         drop(served);
         self.check_lease().await?;
-        let key = KeyPair::generate().map_err(|error| Error::Other(Box::new(error)))?;
+        let key = key(self.spec.options.key_type).map_err(|error| Error::Other(Box::new(error)))?;
         let request = csr(&self.spec.names, &key).map_err(|error| Error::Other(Box::new(error)))?;
-        order.finalize_csr(&request).await?;
-        let chain = order.poll_certificate(&patience).await?;
+        patiently!(order.finalize_csr(&request))?;
+        self.settled(&mut order, OrderStatus::Valid).await?;
+        let chain = patiently!(order.certificate())?
+            .ok_or(Error::Str("a certificate for an order that is done"))?;
         Ok(format!("{}{chain}", key.serialize_pem()))
+    }
+
+    /// Places the order. What the CA has against replacing another certificate is no reason to go
+    /// without.
+    async fn place(&self, account: &Account) -> Result<instant_acme::Order, Error> {
+        let names = self.spec.names.iter().cloned().map(Identifier::Dns);
+        let names: Vec<_> = names.collect();
+        let new = || {
+            let new = NewOrder::new(&names);
+            match self.profile {
+                Some(profile) => new.profile(profile),
+                None => new,
+            }
+        };
+        if let Some(replaced) = self.replaces.and_then(ari::replaced) {
+            let order = new().replaces(replaced);
+            match patiently!(account.new_order(&order)) {
+                Err(error) if is_about_replacing(&error) => {
+                    tracing::info!(target: "plugin/tls", "{}: {error}; ordering without saying what is replaced", self.directory);
+                }
+                other => return other,
+            }
+        }
+        let order = new();
+        patiently!(account.new_order(&order))
+    }
+
+    /// Serves every record that the CA wants to see, and waits until all name servers show them.
+    async fn publish(
+        &self,
+        account: &Account,
+        order: &mut instant_acme::Order,
+    ) -> Result<Vec<Pending>, Error> {
+        let proofs = patiently!(self.proofs(account, order))?;
+        let mut served = Vec::with_capacity(proofs.len());
+        for proof in &proofs {
+            let value = proof.value.clone();
+            let (prefix, domain) = (&proof.prefix, &proof.domain);
+            served.push(self.challenges.publish(prefix, domain, value).await);
+        }
+        // Whoever is asked, and cannot be seen from here, has looked by then.
+        sleep(SETTLE).await;
+        for proof in &proofs {
+            let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
+            if let Err(words) = self.places.wait_visible(&name, &proof.value).await {
+                return Err(Error::Other(Box::new(Invisible(format!(
+                    "the challenge's answer for {name} cannot be seen: {words}"
+                )))));
+            }
+        }
+        Ok(served)
+    }
+
+    /// The records of the authorizations that are pending.
+    async fn proofs(
+        &self,
+        account: &Account,
+        order: &mut instant_acme::Order,
+    ) -> Result<Vec<Proof>, Error> {
+        let mut proofs = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if !is_pending(authorization.status)? {
+                continue;
+            }
+            let kind = self.spec.options.challenge;
+            let challenge = authorization
+                .challenge(kind.in_library())
+                .ok_or_else(|| Error::Other(Box::new(NotOffered(kind))))?;
+            let domain = challenge.identifier().to_string();
+            let (prefix, value) = match kind {
+                ChallengeKind::Dns01 => (
+                    CHALLENGE.to_owned(),
+                    challenge.key_authorization().dns_value(),
+                ),
+                ChallengeKind::DnsAccount01 => (
+                    format!("{}.{CHALLENGE}", account_label(account.id())),
+                    challenge.key_authorization().dns_value(),
+                ),
+                ChallengeKind::DnsPersist01 => (
+                    PERSIST.to_owned(),
+                    persistent(&self.transport.issuer_names(), account.id(), &domain)
+                        .ok_or(Error::Str("the CA's name for records that persist"))?,
+                ),
+            };
+            proofs.push(Proof {
+                domain,
+                prefix,
+                value,
+            });
+        }
+        Ok(proofs)
+    }
+
+    /// Tells the CA that it may look.
+    async fn say_ready(&self, order: &mut instant_acme::Order) -> Result<(), Error> {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if !is_pending(authorization.status)? {
+                continue;
+            }
+            if let Some(mut challenge) =
+                authorization.challenge(self.spec.options.challenge.in_library())
+            {
+                patiently!(challenge.set_ready())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the order until it is as wanted, or invalid. The caller bounds the time.
+    async fn settled(
+        &self,
+        order: &mut instant_acme::Order,
+        wanted: OrderStatus,
+    ) -> Result<OrderStatus, Error> {
+        let mut pause = POLL_MIN;
+        loop {
+            let (status, error) = {
+                let state = patiently!(order.refresh())?;
+                (state.status, state.error.clone())
+            };
+            match (status, error) {
+                (OrderStatus::Invalid, None) => return Ok(OrderStatus::Invalid),
+                // The reasons stand with the names.
+                (OrderStatus::Invalid, Some(_)) if wanted == OrderStatus::Ready => {
+                    return Ok(OrderStatus::Invalid);
+                }
+                (_, Some(error)) => return Err(Error::Api(error)),
+                (OrderStatus::Valid, None) => return Ok(OrderStatus::Valid),
+                (status, None) if status == wanted => return Ok(status),
+                _ => (),
+            }
+            let wish = self.transport.take_retry_after();
+            sleep(wish.map_or(pause, |wish| wish.clamp(POLL_MIN, POLL_WISH_MAX))).await;
+            pause = pause.mul_f32(1.5).min(POLL_MAX);
+        }
     }
 
     /// What the CA says about the names of an order that failed.
     async fn refusal(&self, order: &mut instant_acme::Order) -> Error {
         let mut reasons = Vec::new();
         let mut authorizations = order.authorizations();
-        while let Some(Ok(authorization)) = authorizations.next().await {
+        while let Some(Ok(mut authorization)) = authorizations.next().await {
+            // What is known of it is from before the CA looked.
+            if patiently!(authorization.refresh()).is_err() {
+                continue;
+            }
             for challenge in &authorization.challenges {
                 if let Some(problem) = &challenge.error {
                     reasons.push(format!("{}: {problem}", authorization.identifier()));
                 }
             }
         }
-        Error::Other(Box::new(Refused(if reasons.is_empty() {
-            "the CA gave no reason".into()
-        } else {
-            reasons.join("; ")
+        Error::Other(Box::new(Refused(match reasons.is_empty() {
+            true => "the CA gave no reason".into(),
+            false => reasons.join("; "),
         })))
     }
 
@@ -184,71 +293,88 @@ impl Order<'_> {
         check.map_err(|error| Error::Other(Box::new(error)))
     }
 
-    /// The account that is kept, or a new one.
-    async fn account(&self, transport: &Transport) -> Result<Account, Error> {
-        let builder = || Account::builder_with_http(Box::new(transport.clone()));
-        let other = |error: std::io::Error| Error::Other(Box::new(error));
-        if let Some(text) = self.store.load_account(self.email).await.map_err(other)? {
-            match serde_json::from_slice::<AccountCredentials>(&text) {
-                Ok(credentials) => return builder().from_credentials(credentials).await,
-                Err(error) => {
-                    tracing::error!(target: "plugin/tls", "{}: {error}; it is put aside, a new account is made", self.store.account_place(self.email));
-                    self.store.set_account_aside(self.email).await;
-                }
-            }
-        }
-        let contact: Vec<_> = self
-            .email
-            .iter()
-            .map(|email| format!("mailto:{email}"))
-            .collect();
-        let contact: Vec<_> = contact.iter().map(String::as_str).collect();
-        let new = NewAccount {
-            contact: &contact,
-            terms_of_service_agreed: true,
-            only_return_existing: false,
-        };
-        let (account, credentials) = builder()
-            .create(&new, self.directory.to_owned(), None)
-            .await?;
-        let text = serde_json::to_vec(&credentials)?;
-        self.store
-            .save_account(self.email, &text)
-            .await
-            .map_err(other)?;
-        Ok(account)
-    }
-
-    fn explain(&self, error: &Error, retry_after: Option<Duration>) -> ObtainError {
-        let directory = self.directory;
-        let (what, failure) = match error {
-            Error::Api(problem) => (format!("{directory}: {problem}"), Failure::Refused),
-            Error::Other(other) if other.is::<Refused>() => {
-                (format!("{directory}: {other}"), Failure::Refused)
-            }
-            Error::Other(other) if other.is::<Unavailable>() => {
-                (format!("{directory}: {other}"), Failure::Unreachable)
-            }
-            Error::Json(error) => (
-                format!(
-                    "{directory} is no ACME directory (most URLs of one end in '/directory'): {error}"
-                ),
-                Failure::Unreachable,
-            ),
-            other => (format!("{directory}: {other}"), Failure::Unreachable),
-        };
+    fn explain(&self, error: &Error) -> ObtainError {
+        let explained = explain(self.directory, error);
         ObtainError {
-            what,
-            failure,
-            retry_after,
+            failure: match self.transport.was_rate_limited() {
+                true if explained.failure != Failure::Preflight => Failure::RateLimited,
+                _ => explained.failure,
+            },
+            retry_after: self.transport.take_retry_after(),
+            ..explained
         }
     }
+}
+
+/// The library's error in words, with what follows from it.
+pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
+    let (what, failure) = match error {
+        Error::Api(problem) if is_problem(error, "rateLimited") => {
+            (problem.to_string(), Failure::RateLimited)
+        }
+        Error::Api(problem) if is_problem(error, "externalAccountRequired") => (
+            format!("{problem}; register with the CA and write 'eab KID HMAC'"),
+            Failure::Refused,
+        ),
+        Error::Api(problem) => (problem.to_string(), Failure::Refused),
+        Error::Other(other) if other.is::<Refused>() => (other.to_string(), Failure::Validation),
+        Error::Other(other) if other.is::<Invisible>() => (other.to_string(), Failure::Preflight),
+        Error::Other(other) if other.is::<NotOffered>() => (other.to_string(), Failure::Refused),
+        Error::Other(other) if other.is::<Unavailable>() || other.is::<NoDirectory>() => {
+            (other.to_string(), Failure::Unreachable)
+        }
+        Error::Json(error) => (
+            format!("what it sent is none of ACME: {error}"),
+            Failure::Unreachable,
+        ),
+        Error::Str(what) => (format!("it did not send {what}"), Failure::Refused),
+        other => (other.to_string(), Failure::Unreachable),
+    };
+    ObtainError::new(failure, format!("{directory}: {what}"))
 }
 
 /// The CA did not believe us.
 #[derive(Debug, thiserror::Error)]
 #[error("the challenge failed: {0}")]
 struct Refused(String);
+
+/// The CA would not believe us.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Invisible(String);
+
+/// The CA wants another proof.
+#[derive(Debug, thiserror::Error)]
+#[error("the CA does not offer the challenge {}", .0.as_str())]
+struct NotOffered(ChallengeKind);
+
+impl ChallengeKind {
+    fn in_library(self) -> ChallengeType {
+        match self {
+            Self::Dns01 => ChallengeType::Dns01,
+            other => ChallengeType::Unknown(other.as_str().to_owned()),
+        }
+    }
+
+    /// What stands in front of the names of this kind's records, where it does not take an account
+    /// to know it.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Self::Dns01 | Self::DnsAccount01 => CHALLENGE,
+            Self::DnsPersist01 => PERSIST,
+        }
+    }
+}
+
+fn is_pending(status: AuthorizationStatus) -> Result<bool, Error> {
+    match status {
+        AuthorizationStatus::Valid => Ok(false),
+        AuthorizationStatus::Pending => Ok(true),
+        status => Err(Error::Other(
+            format!("the CA holds an authorization that is {status:?}").into(),
+        )),
+    }
+}
 
 /// Whether the CA answered with a problem of this type (RFC 8555 section 6.7).
 fn is_problem(error: &Error, kind: &str) -> bool {
@@ -261,9 +387,89 @@ fn is_problem(error: &Error, kind: &str) -> bool {
         .is_some_and(|urn| urn.strip_prefix("urn:ietf:params:acme:error:") == Some(kind))
 }
 
+/// Whether the account is gone, or shut (RFC 8555 sections 7.3.6 and 6.7).
+fn is_unknown_account(error: &Error) -> bool {
+    let Error::Api(problem) = error else {
+        return false;
+    };
+    let detail = problem.detail.as_deref().unwrap_or_default();
+    is_problem(error, "accountDoesNotExist")
+        || is_problem(error, "unauthorized") && detail.contains("deactivated")
+}
+
+/// Whether an order may go through that does not say what it replaces.
+fn is_about_replacing(error: &Error) -> bool {
+    match error {
+        Error::Api(_) => !is_problem(error, "rateLimited") && !is_unknown_account(error),
+        // The library's own words for a CA that does not repeat what it was told, or has no
+        // renewal information.
+        Error::Other(other) => other.to_string().contains("replaces"),
+        Error::Unsupported(_) => true,
+        _ => false,
+    }
+}
+
+/// A name without its wildcard.
+fn bare(domain: &str) -> &str {
+    domain.strip_prefix("*.").unwrap_or(domain)
+}
+
+/// The label of an account: `_` and ten octets of its URL's hash in base 32
+/// (draft-ietf-acme-dns-account-label section 3.1).
+fn account_label(account: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let digest = Sha256::digest(account.as_bytes());
+    let (groups, _) = digest[..10].as_chunks::<5>();
+    let mut label = String::from("_");
+    for group in groups {
+        let bits = group
+            .iter()
+            .fold(0u64, |bits, octet| bits << 8 | u64::from(*octet));
+        label.extend((0..8).map(|at| char::from(ALPHABET[(bits >> (35 - 5 * at) & 31) as usize])));
+    }
+    label
+}
+
+/// The value of a record that persists (draft-ietf-acme-dns-persist section 3.1).
+fn persistent(issuers: &[String], account: &str, domain: &str) -> Option<String> {
+    let issuer = issuers.first()?;
+    let policy = match domain.starts_with("*.") {
+        true => "; policy=wildcard",
+        false => "",
+    };
+    Some(format!("{issuer}; accounturi={account}{policy}"))
+}
+
+fn key(kind: KeyType) -> Result<KeyPair, rcgen::Error> {
+    KeyPair::generate_for(match kind {
+        KeyType::P256 => &PKCS_ECDSA_P256_SHA256,
+        KeyType::P384 => &PKCS_ECDSA_P384_SHA384,
+    })
+}
+
 /// A certificate request whose subject is empty: the CA takes the names from the extension.
 fn csr(names: &[String], key: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
     let mut parameters = CertificateParams::new(names.to_vec())?;
     parameters.distinguished_name = DistinguishedName::new();
     Ok(parameters.serialize_request(key)?.der().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_made_as_the_drafts_say() {
+        // The example of draft-ietf-acme-dns-account-label.
+        assert_eq!(
+            account_label("https://example.com/acme/acct/ExampleAccount"),
+            "_ujmmovf2vn55tgye"
+        );
+        let issuers = ["ca.example".to_owned()];
+        assert_eq!(
+            persistent(&issuers, "https://ca.example/acct/1", "*.a.example").unwrap(),
+            "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard"
+        );
+        assert_eq!(persistent(&[], "x", "a.example"), None);
+    }
 }

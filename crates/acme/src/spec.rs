@@ -1,4 +1,6 @@
 //! Which certificate is wanted, from whom.
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -6,6 +8,8 @@ use crate::storage::Location;
 
 /// Directory of Let's Encrypt's production CA, the default.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// The directory where Let's Encrypt lets people practise.
+pub const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 /// Names of one certificate (Let's Encrypt's limit).
 const NAMES_MAX: usize = 100;
 
@@ -35,8 +39,115 @@ pub struct Spec {
     pub issuer: Issuer,
     /// Where it is kept, with its account and what servers tell one another.
     pub storage: Location,
-    /// The longest time between two looks at the clock.
+    /// The longest time between two looks at what is stored and at what the CA suggests.
     pub check_interval: Duration,
+    /// How it is obtained and kept.
+    pub options: Options,
+}
+
+/// How a certificate is obtained and kept; the default is what most want.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// Directories of CAs that are asked when the first has failed three times.
+    pub fallback: Vec<String>,
+    /// The CA's profile; its default without one.
+    pub profile: Option<String>,
+    /// What key the certificate is for.
+    pub key_type: KeyType,
+    /// External account binding (RFC 8555 section 7.3.4), for the first CA.
+    pub binding: Option<Binding>,
+    /// When to renew.
+    pub renew_at: RenewAt,
+    /// Whether the CA is not asked when to renew (RFC 9773).
+    pub no_renewal_info: bool,
+    /// Whether handshakes are refused once the certificate has expired.
+    pub refuse_expired: bool,
+    /// How control of the names is shown.
+    pub challenge: ChallengeKind,
+    /// Other servers that may know the answer to a challenge.
+    pub peers: Vec<SocketAddr>,
+    /// HOST:PORT of the resolver that finds the CA and the name servers of the names; nothing for
+    /// the system's.
+    pub resolver: Option<String>,
+    /// Whether the roots of the system count beside those of the file.
+    pub with_system_roots: bool,
+}
+
+/// What key a certificate is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// ECDSA over P-256.
+    #[default]
+    P256,
+    /// ECDSA over P-384.
+    P384,
+}
+
+/// How control of a name is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ChallengeKind {
+    /// A TXT record of `_acme-challenge.NAME` (RFC 8555 section 8.4).
+    #[default]
+    Dns01,
+    /// The same below a label of the account's own (draft-ietf-acme-dns-account-label).
+    DnsAccount01,
+    /// A record of `_validation-persist.NAME` that names the account and stays
+    /// (draft-ietf-acme-dns-persist).
+    DnsPersist01,
+}
+
+impl ChallengeKind {
+    /// Its name in ACME.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns01 => "dns-01",
+            Self::DnsAccount01 => "dns-account-01",
+            Self::DnsPersist01 => "dns-persist-01",
+        }
+    }
+}
+
+/// Thousandths of the validity after which a certificate is renewed; 700 by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RenewAt(u16);
+
+impl RenewAt {
+    /// Part of the validity, between 0.1 and 0.95: earlier would order without end, later leaves no
+    /// time for failures.
+    pub fn new(part: f64) -> Option<Self> {
+        (0.1..=0.95)
+            .contains(&part)
+            .then_some(Self((part * 1000.0).round() as u16))
+    }
+
+    /// Part of the validity.
+    pub fn part(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+}
+
+impl Default for RenewAt {
+    fn default() -> Self {
+        Self(700)
+    }
+}
+
+/// Identifier and key that a CA has given to a customer.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// The key's identifier.
+    pub id: String,
+    /// The HMAC key.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for Binding {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binding")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A specification that cannot be met.
@@ -55,11 +166,6 @@ pub enum SpecError {
     /// Not the URL of a directory.
     #[error("'{0}' is not the URL of an ACME directory, such as {LETS_ENCRYPT}")]
     Directory(String),
-    /// The same name is wanted from two CAs, folders or with other names.
-    #[error(
-        "'{0}' is wanted by another block with other settings; the settings of both must be the same"
-    )]
-    Conflict(String),
 }
 
 impl Spec {
@@ -76,6 +182,13 @@ impl Spec {
             .collect::<Result<Vec<_>, _>>()?;
         names.sort();
         names.dedup();
+        // CAs refuse a name beside a wildcard that covers it.
+        let wildcards: Vec<_> = names
+            .iter()
+            .filter(|name| name.starts_with("*."))
+            .cloned()
+            .collect();
+        names.retain(|name| name.starts_with("*.") || !covers(&wildcards, name));
         match names.len() {
             0 => return Err(SpecError::NoName),
             count if count > NAMES_MAX => return Err(SpecError::TooManyNames(count)),
@@ -98,7 +211,32 @@ impl Spec {
             issuer,
             storage: storage.into(),
             check_interval,
+            options: Options::default(),
         })
+    }
+
+    /// The same with options; directories are brought into form.
+    pub fn with(mut self, mut options: Options) -> Result<Self, SpecError> {
+        for directory in &mut options.fallback {
+            *directory = normalize_url(directory)?;
+        }
+        self.options = options;
+        Ok(self)
+    }
+
+    /// Other servers that may know the answer to a challenge.
+    pub(crate) fn peers(&self) -> &[SocketAddr] {
+        &self.options.peers
+    }
+
+    /// Directories of the CAs, in the order in which they are asked; none for the local CA.
+    pub(crate) fn directories(&self) -> Vec<&str> {
+        let first = match &self.issuer {
+            Issuer::Acme { directory, .. } => Some(directory.as_str()),
+            Issuer::Internal => None,
+        };
+        let others = self.options.fallback.iter().map(String::as_str);
+        first.into_iter().chain(others).collect()
     }
 
     /// Whether a certificate for these names is good for `server_name`.
@@ -120,7 +258,14 @@ pub(crate) fn covers(names: &[String], wanted: &str) -> bool {
 }
 
 fn normalize(name: &str) -> Result<String, SpecError> {
-    let lower = name.trim_end_matches('.').to_ascii_lowercase();
+    let wrong = || SpecError::Name(name.to_owned());
+    // Names in other scripts as the DNS has them (RFC 5890); a wildcard is none of its labels.
+    let lower = match name.strip_prefix("*.") {
+        _ if name.is_ascii() => name.to_ascii_lowercase(),
+        Some(rest) => format!("*.{}", idna::domain_to_ascii(rest).map_err(|_| wrong())?),
+        None => idna::domain_to_ascii(name).map_err(|_| wrong())?,
+    };
+    let lower = lower.trim_end_matches('.').to_owned();
     let labels = lower.strip_prefix("*.").unwrap_or(&lower);
     let sound = |label: &str| {
         (1..=63).contains(&label.len())
@@ -130,9 +275,10 @@ fn normalize(name: &str) -> Result<String, SpecError> {
                 .bytes()
                 .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
     };
-    match labels.len() <= 253 && labels.split('.').all(sound) {
+    let is_address = labels.parse::<std::net::IpAddr>().is_ok();
+    match labels.len() <= 253 && !is_address && labels.split('.').all(sound) {
         true => Ok(lower),
-        false => Err(SpecError::Name(name.to_owned())),
+        false => Err(wrong()),
     }
 }
 
@@ -173,11 +319,17 @@ mod tests {
     #[test]
     fn names_are_brought_into_form() {
         let spec = spec(
-            &["NS1.Example.org.", "*.example.org", "ns1.example.org"],
+            &[
+                "NS1.Example.org.",
+                "*.b.example.org",
+                "a.b.example.org",
+                "ns1.example.org",
+            ],
             "ca.example/dir",
         )
         .unwrap();
-        assert_eq!(spec.names, ["*.example.org", "ns1.example.org"]);
+        // A wildcard covers the name beside it, which CAs refuse.
+        assert_eq!(spec.names, ["*.b.example.org", "ns1.example.org"]);
         assert_eq!(
             spec.issuer,
             Issuer::Acme {
@@ -186,14 +338,24 @@ mod tests {
                 email: None
             }
         );
-        assert!(spec.covers("A.example.org") && spec.covers("ns1.example.org."));
-        assert!(!spec.covers("a.b.example.org") && !spec.covers("example.org"));
+        let other = self::spec(&["Bücher.example", "*.bücher.example"], "ca.example/dir").unwrap();
+        assert_eq!(
+            other.names,
+            ["*.xn--bcher-kva.example", "xn--bcher-kva.example"]
+        );
+        assert!(spec.covers("A.b.example.org") && spec.covers("ns1.example.org."));
+        assert!(!spec.covers("a.a.b.example.org") && !spec.covers("b.example.org"));
     }
 
     #[test]
     fn what_no_ca_signs_is_refused() {
         for (names, url, error) in [
             (&[][..], LETS_ENCRYPT, SpecError::NoName),
+            (
+                &["192.0.2.1"],
+                LETS_ENCRYPT,
+                SpecError::Name("192.0.2.1".into()),
+            ),
             (&["a..b"], LETS_ENCRYPT, SpecError::Name("a..b".into())),
             (&["a b"], LETS_ENCRYPT, SpecError::Name("a b".into())),
             (&["a.*.b"], LETS_ENCRYPT, SpecError::Name("a.*.b".into())),
@@ -210,5 +372,30 @@ mod tests {
         ] {
             assert_eq!(spec(names, url), Err(error));
         }
+    }
+
+    #[test]
+    fn options_are_in_form_and_keep_their_secret() {
+        let options = Options {
+            fallback: vec!["other.example/dir".into()],
+            binding: Some(Binding {
+                id: "kid".into(),
+                key: vec![200, 201, 202],
+            }),
+            ..Options::default()
+        };
+        let spec = spec(&["a.example"], "ca.example/dir")
+            .unwrap()
+            .with(options)
+            .unwrap();
+        assert_eq!(
+            spec.directories(),
+            ["https://ca.example/dir", "https://other.example/dir"]
+        );
+        let shown = format!("{spec:?}");
+        assert!(shown.contains("kid") && !shown.contains("201"), "{shown}");
+        assert_eq!(RenewAt::new(0.7), Some(RenewAt::default()));
+        assert_eq!(RenewAt::default().part(), 0.7);
+        assert_eq!((RenewAt::new(0.05), RenewAt::new(1.0)), (None, None));
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`etcd`] | an etcd cluster |
 //! | [`folder`] | a folder, also one that several machines mount (NFS) |
 //! | [`lock`] | the lease in a folder |
 //!
 //! A key is a relative path with slashes, such as `corten/CA/NAME/retry.json`. Values are replaced
 //! whole: nobody reads half of one.
+mod etcd;
 mod folder;
 mod lock;
 
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use etcd::{EtcdLocation, EtcdTls};
 pub(crate) use folder::Folder;
 
 /// Octets of the largest value that is read.
@@ -33,6 +36,8 @@ pub(crate) const LEASE_BEAT: Duration = Duration::from_secs(5);
 pub enum Location {
     /// A folder.
     Folder(PathBuf),
+    /// An etcd cluster.
+    Etcd(Box<EtcdLocation>),
 }
 
 impl From<PathBuf> for Location {
@@ -45,6 +50,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Etcd(location) => write!(f, "{location}"),
         }
     }
 }
@@ -54,6 +60,7 @@ impl Location {
     pub(crate) fn open(&self) -> Arc<dyn Storage> {
         match self {
             Self::Folder(path) => Arc::new(Folder::new(path.clone())),
+            Self::Etcd(location) => Arc::new(etcd::Etcd::new(EtcdLocation::clone(location))),
         }
     }
 
@@ -62,6 +69,7 @@ impl Location {
     pub(crate) fn open_inline(&self) -> Option<Arc<dyn Storage>> {
         match self {
             Self::Folder(path) => Some(Arc::new(Folder::inline(path.clone()))),
+            Self::Etcd(_) => None,
         }
     }
 }

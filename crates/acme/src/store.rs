@@ -22,9 +22,14 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
+use crate::certmagic;
 use crate::spec::{Issuer, Spec};
 use crate::storage::{Lease, Storage};
 
+/// File of the failed attempts.
+pub(crate) const RETRY: &str = "retry.json";
+/// File of what the CA has said about the time to renew.
+pub(crate) const SUGGESTION: &str = "renewal.json";
 /// Bundles that are kept, the one in use included.
 const GENERATIONS: usize = 3;
 
@@ -32,8 +37,8 @@ const GENERATIONS: usize = 3;
 #[derive(Clone)]
 pub(crate) struct Store {
     storage: Arc<dyn Storage>,
-    /// CertMagic's folder of the issuer.
-    certmagic: String,
+    /// CertMagic's folders of the issuers.
+    certmagic: Vec<String>,
     issuer: String,
     folder: String,
     names: Vec<String>,
@@ -51,7 +56,8 @@ impl Store {
         Self::with(spec, spec.storage.open())
     }
 
-    fn with(spec: &Spec, storage: Arc<dyn Storage>) -> Self {
+    /// In another storage than the one that is named.
+    pub(crate) fn with(spec: &Spec, storage: Arc<dyn Storage>) -> Self {
         let issuer_name = match &spec.issuer {
             Issuer::Acme { directory, .. } => issuer_key(directory),
             Issuer::Internal => "internal".to_owned(),
@@ -64,7 +70,12 @@ impl Store {
             .replace('*', "wildcard_");
         Self {
             storage,
-            certmagic: format!("certificates/{issuer_name}"),
+            certmagic: spec
+                .directories()
+                .into_iter()
+                .flat_map(certmagic::issuers)
+                .map(|issuer| format!("certificates/{issuer}"))
+                .collect(),
             folder: format!("{issuer}/{first}-{}", short_hash(&spec.names.join(" "))),
             issuer,
             names: spec.names.clone(),
@@ -128,6 +139,17 @@ impl Store {
         Some(Stored { bundle, name: None })
     }
 
+    /// The newest bundle that can be used; nothing is changed.
+    pub(crate) async fn peek(&self) -> Option<Bundle> {
+        for name in self.bundles().await.into_iter().rev() {
+            let key = format!("{}/{name}", self.folder);
+            if let Ok(Some(bundle)) = self.read_bundle(&key).await {
+                return Some(bundle);
+            }
+        }
+        None
+    }
+
     async fn read_bundle(&self, key: &str) -> Result<Option<Bundle>, Unusable> {
         let Some(text) = self.storage.get(key).await.map_err(Unusable::Storage)? else {
             return Ok(None);
@@ -143,17 +165,28 @@ impl Store {
     /// What CertMagic, and so CoreDNS, left for a certificate of one name.
     async fn load_certmagic(&self) -> Option<Bundle> {
         let [name] = &self.names[..] else { return None };
-        let name = name.replace('*', "wildcard_");
-        let (key, chain) = (
-            self.text(&format!("{}/{name}/{name}.key", self.certmagic))
-                .await?,
-            self.text(&format!("{}/{name}/{name}.crt", self.certmagic))
-                .await?,
-        );
-        let bundle = Bundle::read(&format!("{key}\n{chain}")).ok()?;
-        bundle.check_names(&self.names).ok()?;
-        tracing::info!(target: "plugin/tls", "Using the certificate of {name} in {}", self.storage.place(&self.certmagic));
-        Some(bundle)
+        let name = certmagic::safe(name);
+        for folder in &self.certmagic {
+            let (key, chain) = (
+                self.text(&format!("{folder}/{name}/{name}.key")).await,
+                self.text(&format!("{folder}/{name}/{name}.crt")).await,
+            );
+            let (Some(key), Some(chain)) = (key, chain) else {
+                continue;
+            };
+            let bundle = Bundle::read(&format!("{key}\n{chain}"))
+                .and_then(|bundle| bundle.check_names(&self.names).map(|()| bundle));
+            match bundle {
+                Ok(bundle) => {
+                    tracing::info!(target: "plugin/tls", "Using the certificate of {name} in {}", self.storage.place(folder));
+                    return Some(bundle);
+                }
+                Err(error) => {
+                    tracing::warn!(target: "plugin/tls", "{}: {error}", self.storage.place(&format!("{folder}/{name}")));
+                }
+            }
+        }
+        None
     }
 
     async fn text(&self, key: &str) -> Option<String> {
@@ -231,38 +264,10 @@ impl Store {
         self.storage.put(&key, &serde_json::to_vec(value)?).await
     }
 
-    /// What is kept of the CA's account for a contact address.
-    pub(crate) async fn load_account(&self, email: Option<&str>) -> io::Result<Option<Vec<u8>>> {
-        self.storage.get(&self.account_key(email)).await
-    }
-
-    /// Keeps the account.
-    pub(crate) async fn save_account(&self, email: Option<&str>, value: &[u8]) -> io::Result<()> {
-        self.storage.put(&self.account_key(email), value).await
-    }
-
-    /// Puts the account aside: the CA does not know it, or nobody can read it.
-    pub(crate) async fn set_account_aside(&self, email: Option<&str>) {
-        let key = self.account_key(email);
-        if let Ok(Some(value)) = self.storage.get(&key).await
-            && self
-                .storage
-                .put(&format!("{key}.old"), &value)
-                .await
-                .is_ok()
-        {
-            let _ = self.storage.delete(&key).await;
-        }
-    }
-
-    /// Where the account is, for people.
-    pub(crate) fn account_place(&self, email: Option<&str>) -> String {
-        self.storage.place(&self.account_key(email))
-    }
-
-    fn account_key(&self, email: Option<&str>) -> String {
+    /// Where the account with a CA is kept.
+    pub(crate) fn account_key(&self, directory: &str, email: Option<&str>) -> String {
         let hash = short_hash(email.unwrap_or_default());
-        format!("{}/account-{hash}.json", self.issuer)
+        format!("corten/{}/account-{hash}.json", issuer_key(directory))
     }
 }
 
@@ -395,7 +400,7 @@ mod tests {
         let store = Store::new(&spec(&scratch));
         let place = scratch
             .path()
-            .join("certificates/ca.example14000-dir/a.example");
+            .join("certificates/ca.example-14000-dir/a.example");
         fs::create_dir_all(&place).unwrap();
         let (key, certificate) = pair(&["a.example"]);
         fs::write(place.join("a.example.key"), key).unwrap();
@@ -426,9 +431,11 @@ mod tests {
         assert_eq!(store.load_json::<u8>("x.json").await, None);
         store.save_json("x.json", &7u8).await.unwrap();
         assert_eq!(store.load_json("x.json").await, Some(7u8));
-        store.save_account(None, b"{}").await.unwrap();
-        store.set_account_aside(None).await;
-        assert_eq!(store.load_account(None).await.unwrap(), None);
+        assert!(
+            store
+                .account_key("https://ca.example/dir", None)
+                .starts_with("corten/ca.example-dir/account-")
+        );
         assert_eq!(
             issuer_key("https://acme-v02.api.letsencrypt.org/directory"),
             "acme-v02.api.letsencrypt.org-directory"

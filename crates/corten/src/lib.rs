@@ -3,10 +3,18 @@
 //! This crate puts the server and the plugins together: the ordered list of [`plugins`], the
 //! command line, the log. A program with other plugins is ten lines over [`Builder`];
 //! `docs/plugins.md` shows one.
+#[cfg(feature = "tls")]
+mod acme;
+#[cfg(feature = "tls")]
+mod certs;
+#[cfg(feature = "tls")]
+mod command;
 mod flags;
 mod logging;
 pub mod plugins;
 mod run;
+#[cfg(feature = "tls")]
+mod trust;
 
 use std::process::ExitCode;
 

@@ -70,6 +70,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_chaos::PLUGIN,
     #[cfg(feature = "loadbalance")]
     corten_loadbalance::PLUGIN,
+    #[cfg(feature = "tsig")]
+    corten_tsig_plugin::PLUGIN,
     #[cfg(feature = "rewrite")]
     corten_rewrite::PLUGIN,
     #[cfg(feature = "autopath")]
@@ -80,24 +82,37 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_cache::PLUGIN,
     #[cfg(feature = "header")]
     corten_header::PLUGIN,
-    // Right above everything that answers from data, so that challenge answers can be signed once a
-    // plugin for that stands above.
+    #[cfg(feature = "dnssec")]
+    corten_dnssec_plugin::PLUGIN,
+    // Right above everything that answers from data, so that challenge answers are signed.
     #[cfg(feature = "tls")]
     corten_tls::PLUGIN,
     #[cfg(feature = "minimal")]
     corten_minimal::PLUGIN,
     #[cfg(feature = "template")]
     corten_template::PLUGIN,
+    #[cfg(feature = "transfer")]
+    corten_transfer::PLUGIN,
     #[cfg(feature = "hosts")]
     corten_hosts::PLUGIN,
+    #[cfg(feature = "file")]
+    corten_file::PLUGIN,
+    #[cfg(feature = "auto")]
+    corten_auto::PLUGIN,
+    #[cfg(feature = "secondary")]
+    corten_secondary::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]
     corten_forward::PLUGIN,
+    #[cfg(feature = "grpc")]
+    corten_grpc::PLUGIN,
     #[cfg(feature = "erratic")]
     corten_erratic::PLUGIN,
     #[cfg(feature = "whoami")]
     corten_whoami::PLUGIN,
+    #[cfg(feature = "sign")]
+    corten_sign::PLUGIN,
     #[cfg(feature = "view")]
     corten_view::PLUGIN,
 ];

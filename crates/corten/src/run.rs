@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use corten_plugin::{Build, Directive, Process, Reload};
+use corten_plugin::{Build, Directive, Gates, Process, Reload};
 use corten_server::{BUILT_IN, Server, Settings, Source, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,7 +13,7 @@ use crate::flags::{self, FlagError, Flags};
 use crate::logging;
 
 /// Port of plain DNS (RFC 1035 section 4.2).
-const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
 /// What this program was built from.
 const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
@@ -25,7 +25,15 @@ const STDIN_OCTETS_MAX: u64 = 16 << 20;
 
 /// Runs the program with these directives.
 pub(crate) fn main(directives: Vec<&'static Directive>) -> ExitCode {
-    let flags = match flags::read(std::env::args().skip(1)) {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    #[cfg(feature = "tls")]
+    match words.split_first() {
+        Some((command, rest)) if command == "acme" => return crate::acme::main(directives, rest),
+        Some((command, rest)) if command == "certs" => return crate::certs::main(directives, rest),
+        Some((command, rest)) if command == "trust" => return crate::trust::main(directives, rest),
+        _ => (),
+    }
+    let flags = match flags::read(words) {
         Ok(flags) => flags,
         Err(FlagError::Help) => {
             complain(flags::USAGE);
@@ -90,9 +98,14 @@ async fn serve(
         source: source(flags)?,
         dns_port: dns_port(flags)?,
     };
+    let gates = process.service(Gates::default);
     let server = Server::start(settings, process).await?;
     for warning in server.warnings() {
         tracing::warn!("{warning}");
+    }
+    tokio::select! {
+        () = gates.pass() => (),
+        code = signals.run(&server) => return Ok(code),
     }
     // Whoever waits for the banner finds the file.
     if let Some(path) = &flags.pidfile
@@ -239,11 +252,11 @@ fn names(directives: &[&'static Directive]) -> String {
 }
 
 /// A text for standard output; whoever closed it does not want it.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// A text for standard error.
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }

@@ -40,6 +40,11 @@ impl Types {
         self.0.iter().copied()
     }
 
+    /// All of them, in order.
+    pub fn as_slice(&self) -> &[RecordType] {
+        &self.0
+    }
+
     /// Appends the bitmap.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut rest = &self.0[..];

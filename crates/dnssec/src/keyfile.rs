@@ -1,4 +1,9 @@
-//! Keys from the files that `dnssec-keygen` and `ldns-keygen` write: `K….key` and `K….private`.
+//! Keys from the files that `dnssec-keygen` and `ldns-keygen` write: `K….key` and `K….private`. What
+//! they say of times at which a key comes and goes is not looked at.
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use corten_wire::text::{self, TextError};
@@ -8,7 +13,7 @@ use crate::dnskey::Dnskey;
 use crate::key::{KeyError, Numbers, SigningKey};
 
 /// Octets of the longest key file that is read.
-pub const FILE_OCTETS_MAX: usize = 64 * 1024;
+const FILE_OCTETS_MAX: u64 = 64 * 1024;
 /// TTL of a key whose file has none, in seconds.
 const TTL_DEFAULT: u32 = 3600;
 
@@ -45,6 +50,58 @@ pub enum KeyfileError {
     /// The halves make no key.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+/// Why a key was not read from its files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A file cannot be read.
+    #[error("open {}: {error}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The files are no key.
+    #[error("{}: {error}", stem.display())]
+    Key {
+        /// Name of the files without their last part.
+        stem: PathBuf,
+        /// Why not.
+        error: KeyfileError,
+    },
+}
+
+/// Reads a key from its two files; `.key` or `.private` behind the name is left out.
+///
+/// # Errors
+/// With the file, and what is wrong.
+pub fn load(name: &Path) -> Result<SigningKey, LoadError> {
+    let text = name.to_string_lossy();
+    let stem = text
+        .strip_suffix(".key")
+        .or_else(|| text.strip_suffix(".private"))
+        .unwrap_or(&text);
+    let read_text = |end: &str| {
+        let file = PathBuf::from(format!("{stem}.{end}"));
+        let mut octets = Vec::new();
+        let read = File::open(&file).and_then(|opened| {
+            opened.take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets)?;
+            let text = String::from_utf8(octets).map_err(io::Error::other)?;
+            match text.len() as u64 > FILE_OCTETS_MAX {
+                true => Err(io::Error::other("the file is too large for a key")),
+                false => Ok(text),
+            }
+        });
+        read.map_err(|error| LoadError::File { file, error })
+    };
+    let (public, private) = (read_text("key")?, read_text("private")?);
+    read(&public, &private).map_err(|error| LoadError::Key {
+        stem: PathBuf::from(stem),
+        error,
+    })
 }
 
 /// Reads a key from the texts of its two files.

@@ -13,7 +13,7 @@
 //! | [`zonemd`] | the digest of a whole zone |
 //! | [`zone`] | a zone signed as a whole |
 //!
-//! Everything works on octets in wire form. Not here: files, threads, the time, resolvers' validation of
+//! Everything works on octets in wire form. Not here: the time, and files but for those of keys, resolvers' validation of
 //! chains of trust. Digests and signatures are *ring*'s.
 //!
 //! RFC 4033, 4034 and 4035, with 5155 (NSEC3), 6840, 8976 (ZONEMD), 9077 and 9276.

@@ -75,6 +75,9 @@ pub struct Exchange {
     /// When the client is answered at the latest; whoever waits beyond it is given up, and the
     /// client gets SERVFAIL. Set by a link on the way down.
     pub deadline: Option<Instant>,
+    /// A link would have denied the query, but for an answer that the process owes
+    /// ([`crate::Owed`]); whoever owes it and has none refuses.
+    pub excused: bool,
     pub(crate) metadata: Metadata,
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
     pub(crate) lookups: OnceLock<Box<Lookups>>,
@@ -108,6 +111,7 @@ impl Exchange {
             site: Site::new("", ""),
             zone: 0,
             deadline: None,
+            excused: false,
             metadata: Metadata::default(),
             resolver: None,
             lookups: OnceLock::new(),
@@ -261,6 +265,7 @@ impl Exchange {
         self.notes.clear();
         self.dropped = false;
         self.deadline = None;
+        self.excused = false;
         (
             self.cursor,
             self.watchers,

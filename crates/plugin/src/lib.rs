@@ -12,10 +12,13 @@ mod directive;
 pub mod endpoint;
 mod exchange;
 mod format;
+mod gates;
+mod labels;
 mod listener;
 mod lookup;
 mod metadata;
 mod observe;
+mod owed;
 mod parts;
 mod plugin;
 mod process;
@@ -39,7 +42,9 @@ pub use directive::{Directive, checked};
 pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
+pub use gates::Gates;
 pub use http;
+pub use labels::{ZoneLabel, ZoneLabels};
 pub use listener::{
     ForwardedHeader, GrpcOptions, HeaderPolicy, HttpProxies, Https3Options, HttpsOptions,
     ListenerOptions, Overload, ProxyProtocol, QuicOptions, SessionTracking, StreamOptions,
@@ -47,6 +52,7 @@ pub use listener::{
 pub use lookup::{LOOKUPS_MAX, LookupError, Resolve};
 pub use metadata::{MetadataCollector, MetadataProvider};
 pub use observe::{Tap, UpstreamExchange, UpstreamTransport};
+pub use owed::{Owed, OwedNames};
 pub use parts::{Gone, PartSink};
 pub use plugin::{Flow, Interest, Phase, Plugin, Stop, Updates};
 pub use process::{Build, Process, Reload, ReloadError, Running};

@@ -154,6 +154,11 @@ pub(crate) async fn go_on(
     ex.set_resolver(Arc::clone(table) as Arc<dyn Resolve>);
     match contain_wait(table.panics, &table.name, chain.resume(ex, at, phase)).await {
         Some(Flow::Drop) => return false,
+        // Where no block answers, nobody was asked.
+        Some(_) if ex.answered_by().is_none() && table.is_elsewhere(chain) => {
+            let _ = ex.answer(Rcode::REFUSED);
+            tell_refusal(ex, table);
+        }
         Some(_) => (),
         None => {
             mend(ex);

@@ -104,6 +104,12 @@ impl Served {
 }
 
 impl Table {
+    /// Whether a chain is the one for names of no zone.
+    pub(crate) fn is_elsewhere(&self, chain: &Arc<Chain>) -> bool {
+        let elsewhere = self.elsewhere.as_ref();
+        elsewhere.is_some_and(|elsewhere| Arc::ptr_eq(elsewhere, chain))
+    }
+
     pub(crate) fn new(name: String) -> Self {
         let site = Site::new(&name, "");
         let metric = match name.starts_with("https3://") {

@@ -17,11 +17,13 @@
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
 //! | [`life`] | start, reload, stop |
+//! | [`check`] | a configuration that is built and not served |
 //!
 //! No directive's name occurs here: directives that change a listener set `ServerOptions`.
 mod answer;
 mod batch;
 mod build;
+mod check;
 mod connections;
 mod doh;
 mod generation;
@@ -41,5 +43,6 @@ mod udp;
 mod web;
 mod worker;
 
+pub use check::Checked;
 pub use life::{BUILT_IN, Server, Settings, Source, StartError};
 pub use panics::install_panic_hook;

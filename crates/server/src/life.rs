@@ -227,12 +227,12 @@ impl fmt::Debug for Server {
     }
 }
 
-fn start_error(error: impl fmt::Display) -> StartError {
+pub(crate) fn start_error(error: impl fmt::Display) -> StartError {
     StartError(error.to_string())
 }
 
 /// Reads and parses the configuration.
-fn read(settings: &Settings) -> Result<Corefile, StartError> {
+pub(crate) fn read(settings: &Settings) -> Result<Corefile, StartError> {
     let (name, text, path) = match &settings.source {
         Source::Text { name, text } => (name.clone(), text.clone(), None),
         Source::File(path) => {

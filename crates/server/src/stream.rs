@@ -103,7 +103,15 @@ async fn greet(
     };
     let web = web::protocols(listener.transport);
     if web.is_some() && table.tls.is_empty() {
-        return web::serve(stream, who, beginning.rest, member, current).await;
+        return web::serve(
+            stream,
+            who,
+            web::Spoken::Unknown,
+            beginning.rest,
+            member,
+            current,
+        )
+        .await;
     }
     if listener.transport == Scheme::Dns {
         return Connection::new(stream, who, Transport::Tcp, beginning.rest, member)
@@ -149,7 +157,8 @@ async fn shake_hands(
     let config = identity.config(web.unwrap_or(DOT));
     let stream = timeout(limit, start.into_stream(config)).await??;
     if web.is_some() {
-        return web::serve(stream, who, Vec::new(), member, current).await;
+        let spoken = web::Spoken::agreed(stream.get_ref().1.alpn_protocol());
+        return web::serve(stream, who, spoken, Vec::new(), member, current).await;
     }
     Connection::new(stream, who, Transport::Tls, Vec::new(), member)
         .run(current)

@@ -12,10 +12,12 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::error::Phase;
+use crate::grpc;
 use crate::lane::{Kept, Lane};
 use crate::settings::DohMethod;
 use crate::stream::{Route, connect};
@@ -43,11 +45,18 @@ pub(crate) type Reply = (Vec<u8>, Option<SocketAddr>, Kept);
 
 /// What of a server an HTTPS request needs.
 pub(crate) struct Endpoint<'a> {
-    pub(crate) config: &'a Arc<ClientConfig>,
-    pub(crate) name: &'a ServerName<'static>,
+    /// Nothing for gRPC in the clear.
+    pub(crate) tls: Option<(&'a Arc<ClientConfig>, &'a ServerName<'static>)>,
     pub(crate) uri: &'a str,
-    pub(crate) method: DohMethod,
+    pub(crate) form: Form,
     pub(crate) age: Option<std::time::Duration>,
+}
+
+/// What a request looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Doh(DohMethod),
+    Grpc,
 }
 
 /// Asks one query.
@@ -75,7 +84,13 @@ pub(crate) async fn ask(
         local,
         kept,
     };
-    match timeout_at(until, request(sender.requests, endpoint, query)).await {
+    let asked = async {
+        match endpoint.form {
+            Form::Doh(method) => request(sender.requests, endpoint.uri, method, query).await,
+            Form::Grpc => grpc::request(sender.requests, endpoint.uri, query).await,
+        }
+    };
+    match timeout_at(until, asked).await {
         Ok(Ok(octets)) => Ok((octets, local, kept)),
         Ok(Err(error)) => {
             // What the server answers says nothing about the connection.
@@ -124,18 +139,18 @@ async fn sender(
 async fn open(route: &Route, endpoint: &Endpoint<'_>) -> Result<Sender, (Phase, io::Error)> {
     let stream = connect(route).await.map_err(|error| (Phase::Dial, error))?;
     let local = stream.local_addr().ok();
-    let connector = TlsConnector::from(Arc::clone(endpoint.config));
-    let stream = connector
-        .connect(endpoint.name.clone(), stream)
-        .await
-        .map_err(|error| (Phase::Handshake, error))?;
-    let (requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .map_err(|error| (Phase::Handshake, io::Error::other(error)))?;
-    // Ends with the last request handle, or with the connection.
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
+    let requests = match endpoint.tls {
+        None => shake_hands(stream).await,
+        Some((config, name)) => {
+            let connector = TlsConnector::from(Arc::clone(config));
+            let stream = connector
+                .connect(name.clone(), stream)
+                .await
+                .map_err(|error| (Phase::Handshake, error))?;
+            shake_hands(stream).await
+        }
+    }
+    .map_err(|error| (Phase::Handshake, io::Error::other(error)))?;
     Ok(Sender {
         requests,
         local,
@@ -143,9 +158,23 @@ async fn open(route: &Route, endpoint: &Endpoint<'_>) -> Result<Sender, (Phase, 
     })
 }
 
+/// Begins HTTP/2.
+async fn shake_hands(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> hyper::Result<SendRequest<Full<Bytes>>> {
+    let (requests, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    // Ends with the last request handle, or with the connection.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(requests)
+}
+
 async fn request(
     mut requests: SendRequest<Full<Bytes>>,
-    endpoint: &Endpoint<'_>,
+    uri: &str,
+    method: DohMethod,
     query: &[u8],
 ) -> io::Result<Vec<u8>> {
     // RFC 8484 section 4.1: the same query is the same request, for HTTP's caches.
@@ -154,15 +183,15 @@ async fn request(
         id.fill(0);
     }
     let builder = Request::builder().header(ACCEPT, MEDIA_TYPE);
-    let request = match endpoint.method {
+    let request = match method {
         DohMethod::Post => builder
             .method("POST")
-            .uri(endpoint.uri)
+            .uri(uri)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .body(Full::new(Bytes::from(message))),
         DohMethod::Get => builder
             .method("GET")
-            .uri(format!("{}?dns={}", endpoint.uri, base64url(&message)))
+            .uri(format!("{uri}?dns={}", base64url(&message)))
             .body(Full::default()),
     }
     .map_err(io::Error::other)?;
@@ -189,7 +218,7 @@ async fn request(
 }
 
 /// A connection that the server has closed looks the same, however that came.
-fn closed(error: hyper::Error) -> io::Error {
+pub(crate) fn closed(error: hyper::Error) -> io::Error {
     match error.is_closed() || error.is_canceled() || error.is_incomplete_message() {
         true => io::ErrorKind::UnexpectedEof.into(),
         false => io::Error::new(io::ErrorKind::ConnectionReset, error),

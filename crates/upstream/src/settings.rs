@@ -40,6 +40,14 @@ pub enum Protocol {
         /// What is requested, such as `https://192.0.2.1/dns-query`.
         uri: Arc<str>,
     },
+    /// CoreDNS's service over gRPC.
+    Grpc {
+        /// With TLS: roots, client certificate, session store, offering `h2`; and the name, or
+        /// address, that the server's certificate must be made for.
+        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+        /// How the server is called, such as `192.0.2.1:443`.
+        authority: Arc<str>,
+    },
 }
 
 impl PartialEq for Protocol {
@@ -61,6 +69,22 @@ impl PartialEq for Protocol {
                     uri: other_uri,
                 },
             ) => Arc::ptr_eq(config, other) && name == other_name && uri == other_uri,
+            (
+                Self::Grpc { tls, authority },
+                Self::Grpc {
+                    tls: other,
+                    authority: other_authority,
+                },
+            ) => {
+                let same = match (tls, other) {
+                    (None, None) => true,
+                    (Some((config, name)), Some((other, other_name))) => {
+                        Arc::ptr_eq(config, other) && name == other_name
+                    }
+                    _ => false,
+                };
+                same && authority == other_authority
+            }
             _ => false,
         }
     }

@@ -28,6 +28,8 @@ pub enum Network {
     Tls,
     /// DNS over HTTPS.
     Https,
+    /// gRPC.
+    Grpc,
 }
 
 impl Network {
@@ -38,6 +40,7 @@ impl Network {
             Self::Tcp => "tcp",
             Self::Tls => "tcp-tls",
             Self::Https => "https",
+            Self::Grpc => "grpc",
         }
     }
 }
@@ -48,8 +51,8 @@ pub(crate) struct Tally {
     to: String,
     durations: [OnceLock<Histogram>; RCODES],
     failures: OnceLock<Counter>,
-    hits: [OnceLock<Counter>; 4],
-    misses: [OnceLock<Counter>; 4],
+    hits: [OnceLock<Counter>; 5],
+    misses: [OnceLock<Counter>; 5],
 }
 
 impl Tally {

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use crate::dial::Dial;
 use crate::error::{Phase, Place, UpstreamError};
 use crate::flight::{Loss, Refusal};
-use crate::https;
+use crate::grpc;
+use crate::https::{self, Form};
 use crate::lane::{Kept, Lane};
 use crate::settings::{Protocol, Server, Settings};
 use crate::stream::Route;
@@ -87,6 +88,7 @@ impl Upstream {
     pub(crate) fn network(&self, kind: Kind) -> Network {
         match (&self.server.protocol, kind) {
             (Protocol::Https { .. }, _) => Network::Https,
+            (Protocol::Grpc { .. }, _) => Network::Grpc,
             (Protocol::Tls { .. }, _) => Network::Tls,
             (Protocol::Plain, Kind::Datagram) => Network::Udp,
             (Protocol::Plain, Kind::Stream) => Network::Tcp,
@@ -115,7 +117,9 @@ impl Upstream {
                 Ok(reply) => Ok(reply),
             },
             // Boxed, because their futures are large, and every query's has room for the largest.
-            Network::Https => Box::pin(self.over_https(lane, ask)).await,
+            network @ (Network::Https | Network::Grpc) => {
+                Box::pin(self.over_http(lane, ask, network)).await
+            }
             network => Box::pin(self.over_stream(lane, ask, network)).await,
         }
     }
@@ -190,15 +194,31 @@ impl Upstream {
         Err(place.error(Phase::Read, io::ErrorKind::UnexpectedEof.into()))
     }
 
-    async fn over_https(&self, lane: &Arc<Lane>, ask: &Ask<'_>) -> Result<Reply, UpstreamError> {
-        let Protocol::Https { config, name, uri } = &self.server.protocol else {
-            unreachable!("only such servers are asked over HTTPS");
+    async fn over_http(
+        &self,
+        lane: &Arc<Lane>,
+        ask: &Ask<'_>,
+        network: Network,
+    ) -> Result<Reply, UpstreamError> {
+        let called;
+        let (tls, uri, form) = match &self.server.protocol {
+            Protocol::Https { config, name, uri } => (
+                Some((config, name)),
+                &**uri,
+                Form::Doh(ask.settings.doh_method),
+            ),
+            Protocol::Grpc { tls, authority } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                called = format!("{scheme}://{authority}{}", grpc::PATH);
+                let tls = tls.as_ref().map(|(config, name)| (config, name));
+                (tls, called.as_str(), Form::Grpc)
+            }
+            _ => unreachable!("only such servers are asked over HTTP"),
         };
         let endpoint = https::Endpoint {
-            config,
-            name,
+            tls,
             uri,
-            method: ask.settings.doh_method,
+            form,
             age: ask.settings.max_age,
         };
         let mut fresh = false;
@@ -208,15 +228,15 @@ impl Upstream {
             let asked = https::ask(lane, &route, &endpoint, ask.query, until, fresh).await;
             match asked {
                 Ok((octets, local, kept)) => {
-                    self.tally.socket(Network::Https, kept);
+                    self.tally.socket(network, kept);
                     return Ok(Reply {
                         octets,
                         local,
-                        network: Network::Https,
+                        network,
                     });
                 }
                 Err(failed) => {
-                    self.tally.socket(Network::Https, failed.kept);
+                    self.tally.socket(network, failed.kept);
                     let closed = matches!(
                         failed.error.kind(),
                         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
@@ -226,7 +246,7 @@ impl Upstream {
                         continue;
                     }
                     let place = Place {
-                        network: Network::Https.name(),
+                        network: network.name(),
                         local: failed.local,
                         remote: self.server.address,
                     };

@@ -96,6 +96,11 @@ impl<'m> Message<'m> {
         be16(self.octets, 4).unwrap_or(0)
     }
 
+    /// Number of records in the answer section, as announced.
+    pub fn answers(&self) -> u16 {
+        be16(self.octets, 6).unwrap_or(0)
+    }
+
     /// The records, first to last.
     pub fn records(&self) -> Records<'m> {
         Records {

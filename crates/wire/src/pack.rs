@@ -22,17 +22,18 @@ pub struct Packer {
     /// Where names, or their ends, begin; 0 is nowhere.
     places: Box<[u16; PLACES]>,
     answers: u16,
-    limit: usize,
+    /// Octets of a message; of one with a single record.
+    limits: [usize; 2],
 }
 
 impl Packer {
-    /// For messages of this many octets at most.
-    pub fn new(limit: usize) -> Self {
+    /// For messages of `limit` octets at most; those with a single record may have `limit_single`.
+    pub fn new(limit: usize, limit_single: usize) -> Self {
         Self {
             octets: Vec::new(),
             places: Box::new([0; PLACES]),
             answers: 0,
-            limit: limit.min(MESSAGE_OCTETS_MAX),
+            limits: [limit, limit_single].map(|limit| limit.min(MESSAGE_OCTETS_MAX)),
         }
     }
 
@@ -68,7 +69,8 @@ impl Packer {
         let at = self.octets.len();
         self.write_rdata(rtype, rdata);
         let length = self.octets.len() - at;
-        if self.octets.len() > self.limit || self.answers == u16::MAX || length > 0xffff {
+        let limit = self.limits[usize::from(self.answers == 0)];
+        if self.octets.len() > limit || self.answers == u16::MAX || length > 0xffff {
             self.take_back(start);
             return false;
         }
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_was_packed_is_read_and_is_small() {
-        let mut packer = Packer::new(65_535);
+        let mut packer = Packer::new(65_535, 65_535);
         packer.start(&query("example.org"));
         let mut sent = Vec::new();
         for number in 0..500 {
@@ -276,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_leaves_no_trace() {
-        let mut packer = Packer::new(120);
+        let mut packer = Packer::new(120, 120);
         packer.start(&query("example"));
         assert!(packer.push(&name("a.example"), RecordType::NS, 1, &name("ns.a.example")));
         let before = packer.finish().clone();
@@ -290,8 +292,20 @@ mod tests {
     }
 
     #[test]
+    fn a_large_record_goes_alone() {
+        let mut packer = Packer::new(120, 400);
+        packer.start(&query("example"));
+        assert!(packer.push(&name("a.example"), RecordType::A, 1, &[192, 0, 2, 1]));
+        assert!(!packer.push(&name("b.example"), RecordType::TXT, 1, &[1; 300]));
+        packer.start(&query("example"));
+        assert!(packer.push(&name("b.example"), RecordType::TXT, 1, &[1; 300]));
+        packer.start(&query("example"));
+        assert!(!packer.push(&name("b.example"), RecordType::TXT, 1, &[1; 400]));
+    }
+
+    #[test]
     fn the_root_and_letter_case_are_kept() {
-        let mut packer = Packer::new(65_535);
+        let mut packer = Packer::new(65_535, 65_535);
         packer.start(&query("."));
         assert!(packer.push(&name("."), RecordType::NS, 1, b"\x01A\x04ROOT\0"));
         assert!(packer.push(&name("."), RecordType::NS, 1, b"\x01a\x04root\0"));

@@ -122,7 +122,10 @@ impl<'z> Composer<'z> {
         let answer = Section::Answer;
         match lookup.found {
             Found::Data(set) => {
-                self.targets = Some((set.set, reply.records().len()));
+                // CoreDNS brings no addresses of servers behind an alias.
+                if rtype != RecordType::NS || matches!(owner, Owner::Question) {
+                    self.targets = Some((set.set, reply.records().len()));
+                }
                 self.write.signed(reply, answer, owner, set);
             }
             Found::Several => self.several(reply, owner, rtype, lookup.node),

@@ -33,9 +33,18 @@ impl ZoneTable {
     /// The zone that answers a question: the longest that the name is in. DS of a zone's own name is
     /// a matter of the zone above (RFC 4035 section 3.1.4.1), if that is here.
     pub fn find(&self, question: &Question) -> Option<&Arc<Slot>> {
+        self.slots.get(self.position(question)?)
+    }
+
+    /// The same as an index into [`Self::slots`].
+    pub fn position(&self, question: &Question) -> Option<usize> {
         let name = &question.name;
         let own = self.longest(name, name.label_count())?;
-        let at_apex = question.rtype == RecordType::DS && own.apex() == name.wire();
+        let at_apex = question.rtype == RecordType::DS
+            && self
+                .slots
+                .get(own)
+                .is_some_and(|slot| slot.apex() == name.wire());
         if !at_apex || name.is_root() {
             return Some(own);
         }
@@ -43,13 +52,13 @@ impl ZoneTable {
     }
 
     /// The longest zone that the name is in, of those with at most so many labels.
-    fn longest(&self, name: &Name, labels: usize) -> Option<&Arc<Slot>> {
+    fn longest(&self, name: &Name, labels: usize) -> Option<usize> {
         let mut left = self.labels & (u128::MAX >> (127 - labels.min(127)));
         while left != 0 {
             let count = left.ilog2();
             left &= !(1 << count);
             if let Some(&index) = self.by_apex.get(name.suffix(count as usize)) {
-                return self.slots.get(index);
+                return Some(index);
             }
         }
         None

@@ -73,6 +73,14 @@ pub trait Catalogue: Send + Sync {
     fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
         self.slots().into_iter().find(|slot| slot.apex() == apex)
     }
+
+    /// Tells the listener of later versions of every zone. Where zones come and go while the plugin
+    /// runs, of those that come later, too.
+    fn listen(&self, listener: &Arc<dyn Listener>) {
+        for slot in self.slots() {
+            slot.listen(listener);
+        }
+    }
 }
 
 impl Slot {
@@ -189,6 +197,14 @@ impl Past {
             };
             records -= oldest.len();
         }
+    }
+}
+
+impl Zone {
+    /// Whether both versions have the same records.
+    pub fn has_same_records(&self, other: &Self) -> bool {
+        let delta = Delta::bounded(self, other, 0);
+        delta.is_some_and(|delta| delta.before == delta.after)
     }
 }
 

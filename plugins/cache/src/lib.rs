@@ -25,8 +25,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use corten_plugin::wire::{Query, RecordType};
 use corten_plugin::{
-    BySite, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Stop, Transport,
-    async_trait,
+    BySite, Directive, Exchange, Flow, Next, Owed, Phase, Plugin, Setup, SetupError, Stop,
+    Transport, async_trait,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -71,6 +71,8 @@ struct Inner {
     counters: BySite<Counters>,
     /// The block that the contents are good for.
     fingerprint: Arc<str>,
+    /// Names whose answers are not remembered.
+    owed: Arc<Owed>,
 }
 
 /// Note of a query that went on: what the way back needs.
@@ -131,6 +133,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             flights: Flights::new(),
             counters: Counters::by_site(zones.join(",").into()),
             fingerprint,
+            owed: setup.process.service(Owed::default),
         }),
         tasks: TaskTracker::new(),
         stopped: CancellationToken::new(),
@@ -150,7 +153,7 @@ impl Plugin for Cache {
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         let inner = &*self.inner;
-        if !inner.config.covers(&ex.query) {
+        if !inner.config.covers(&ex.query) || inner.owed.covers(&ex.query.question.name) {
             return Flow::Pass;
         }
         let now = inner.contents.time(ex.received);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use corten_plugin::corefile::go_duration;
 use corten_plugin::{
     Directive, Exchange, Flow, Interest, Plugin, Setup, SetupError, Stop, async_trait,
 };
@@ -120,44 +121,5 @@ impl Plugin for Errors {
 
     async fn stop(&self, _: Stop) {
         self.patterns.iter().for_each(|pattern| pattern.tell());
-    }
-}
-
-/// A duration as Go prints it: `1.6s`, `900ms`, `1m30s`, `1h0m0s`.
-fn go_duration(duration: Duration) -> String {
-    let (seconds, millis) = (duration.as_secs(), duration.as_secs_f64() * 1e3);
-    match seconds {
-        0 => format!("{millis}ms"),
-        1..=59 => format!("{}s", duration.as_secs_f64()),
-        60..=3599 => format!(
-            "{}m{}s",
-            seconds / 60,
-            duration.as_secs_f64() - (seconds / 60 * 60) as f64
-        ),
-        _ => format!(
-            "{}h{}m{}s",
-            seconds / 3600,
-            seconds / 60 % 60,
-            duration.as_secs_f64() - (seconds / 60 * 60) as f64
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_look_as_in_go() {
-        for (millis, text) in [
-            (900, "900ms"),
-            (1600, "1.6s"),
-            (30_000, "30s"),
-            (90_000, "1m30s"),
-            (60_500, "1m0.5s"),
-            (3_600_000, "1h0m0s"),
-        ] {
-            assert_eq!(go_duration(Duration::from_millis(millis)), text);
-        }
     }
 }

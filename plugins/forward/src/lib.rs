@@ -7,11 +7,9 @@
 //! |---|---|
 //! | `config` | the directive's lines |
 //! | `targets` | the words behind FROM, and the servers that they stand for |
-//! | `client_tls` | TLS towards upstreams |
 //! | `engine` | the upstreams, and the task that follows names and files |
 //! | `resolve` | addresses of upstreams that are written as names |
 //! | here | the decisions |
-mod client_tls;
 mod config;
 mod engine;
 mod resolve;
@@ -263,7 +261,8 @@ impl Observer for Watch<'_> {
                 Network::Udp => UpstreamTransport::Udp,
                 Network::Tcp => UpstreamTransport::Tcp,
                 Network::Tls => UpstreamTransport::Tls,
-                Network::Https => UpstreamTransport::Https,
+                // *forward* asks nobody over gRPC.
+                Network::Https | Network::Grpc => UpstreamTransport::Https,
             },
             query: attempt.query,
             response: response.as_deref(),

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use corten_plugin::corefile::Token;
 use corten_plugin::{Setup, SetupError};
-use corten_upstream::{Protocol, Server};
+use corten_upstream::{Protocol, Server, client_tls};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-
-use crate::client_tls;
 
 /// Octets of the largest file like resolv.conf.
 const FILE_OCTETS_MAX: u64 = 1 << 20;
@@ -197,7 +195,9 @@ impl Maker {
         let maker = Self {
             server_name,
             tls: if wanted(Scheme::Tls) {
-                load(b"dot")?
+                // DNS over TLS may go without (RFC 7858 section 3.1), and old servers refuse what they
+                // do not know.
+                load(b"")?
             } else {
                 None
             },

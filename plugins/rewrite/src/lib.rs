@@ -14,8 +14,10 @@ mod pattern;
 mod response;
 mod rule;
 
+use std::sync::Arc;
+
 use corten_plugin::wire::{Question, Rcode};
-use corten_plugin::{Directive, Exchange, Flow, Plugin, Setup, SetupError};
+use corten_plugin::{Directive, Exchange, Flow, Owed, Plugin, Setup, SetupError};
 
 use edns::{Done, EdnsRule};
 use pattern::{Remap, Text};
@@ -34,6 +36,8 @@ struct Rewrite {
     /// The rules for CNAME targets that count when no other rule matched: they match every query,
     /// and most queries have nothing to do with them.
     targets: Vec<usize>,
+    /// Names that stay as they are.
+    owed: Arc<Owed>,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -41,7 +45,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     for line in setup.occurrences()? {
         rules.push(config::rule(&line)?);
     }
-    setup.push(Rewrite::new(rules));
+    let owed = setup.process.service(Owed::default);
+    setup.push(Rewrite::new(rules, owed));
     Ok(())
 }
 
@@ -51,7 +56,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
 struct InvalidName(String);
 
 impl Rewrite {
-    fn new(rules: Vec<Rule>) -> Self {
+    fn new(rules: Vec<Rule>, owed: Arc<Owed>) -> Self {
         let mut targets = Vec::new();
         for (at, rule) in rules.iter().enumerate() {
             if matches!(rule.kind, Kind::Cname(_)) {
@@ -61,7 +66,11 @@ impl Rewrite {
                 }
             }
         }
-        Self { rules, targets }
+        Self {
+            rules,
+            targets,
+            owed,
+        }
     }
 
     /// Runs the rules; what the response needs, if any other than those for CNAME targets matched.
@@ -191,6 +200,9 @@ impl Plugin for Rewrite {
     }
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
+        if self.owed.covers(&ex.query.question.name) {
+            return Flow::Pass;
+        }
         match Text::with(|text| self.change(ex, text)) {
             Ok(None) if self.targets.is_empty() => Flow::Pass,
             Ok(None) => Flow::Watch,

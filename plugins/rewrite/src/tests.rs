@@ -17,7 +17,7 @@ fn rewrite(lines: &str) -> Rewrite {
     let corefile = parse(&source, &["rewrite"], &|_| None).unwrap();
     let directives = corefile.blocks[0].directives.iter();
     let rules = directives.map(|line| config::rule(&line.occurrence().unwrap()).unwrap());
-    Rewrite::new(rules.collect())
+    Rewrite::new(rules.collect(), Arc::default())
 }
 
 /// Answers with what it was asked, and remembers it.

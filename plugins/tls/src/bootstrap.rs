@@ -1,10 +1,11 @@
 //! The responder for challenges where no block listens on the port that the CA asks.
 //!
-//! Open only while an order is under way. It answers the names of pending challenges and refuses
-//! everything else.
+//! Open only while an order is under way, and shared by all orders of the process. It answers the
+//! names of pending challenges and refuses everything else.
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use corten_acme::{Answer, Challenges, Responder};
@@ -12,91 +13,206 @@ use corten_plugin::async_trait;
 use corten_plugin::wire::finish::{Carrier, header_only};
 use corten_plugin::wire::{Gate, Query, Rcode, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::challenge::respond;
+use crate::challenge::{asker, respond};
+use crate::owner;
 
-/// Connections at the same time; a CA opens a handful.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections, and datagrams, that are answered at the same time; a CA sends a handful.
+const AT_ONCE_MAX: usize = 64;
 /// A connection is over after this time.
 const CONNECTION: Duration = Duration::from_secs(10);
+/// Addresses of the machine that get a socket each; with more there is one for all.
+const ADDRESSES_MAX: usize = 64;
 
-/// Opens the responder, or knows that it is not needed.
+/// Every responder of the process.
 pub(crate) struct Bootstrap {
     challenges: Arc<Challenges>,
-    addresses: Vec<SocketAddr>,
-    port: u16,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    serial: u64,
+    /// What the blocks of the configuration want; a newer generation takes the place of an older.
+    wanted: HashMap<Place, Wanted>,
+    /// Tasks by address; they end when nobody has them.
+    open: HashMap<SocketAddr, Weak<Tasks>>,
+}
+
+/// Where a CA's questions arrive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) port: u16,
+    /// Addresses of the block; nothing for all.
+    pub(crate) bind: Option<Vec<SocketAddr>>,
+}
+
+struct Wanted {
+    serial: u64,
     /// A block of ours listens on the port: the challenge link answers there.
     own: bool,
 }
 
+/// Takes back what a block wanted when it is dropped.
+pub(crate) struct Wish {
+    bootstrap: Arc<Bootstrap>,
+    place: Place,
+    serial: u64,
+}
+
+/// Both sockets of an address. Tasks end with the set.
+struct Tasks(#[expect(dead_code, reason = "kept for its end")] Mutex<JoinSet<()>>);
+
 impl Bootstrap {
-    pub(crate) fn new(
-        challenges: Arc<Challenges>,
-        port: u16,
-        bind: Option<Vec<SocketAddr>>,
-        own: bool,
-    ) -> Self {
-        let any = || {
-            vec![
-                (Ipv4Addr::UNSPECIFIED, 0).into(),
-                (Ipv6Addr::UNSPECIFIED, 0).into(),
-            ]
-        };
-        let addresses = bind
-            .unwrap_or_else(any)
-            .into_iter()
-            .map(|address| SocketAddr::new(address.ip(), port))
-            .collect();
-        Self {
+    pub(crate) fn new(challenges: Arc<Challenges>) -> Arc<Self> {
+        Arc::new(Self {
             challenges,
-            addresses,
-            port,
-            own,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Opens this place for orders, too; `own` says that a block of ours listens there.
+    pub(crate) fn want(self: &Arc<Self>, place: Place, own: bool) -> Wish {
+        let mut state = self.state();
+        state.serial += 1;
+        let serial = state.serial;
+        state.wanted.insert(place.clone(), Wanted { serial, own });
+        Wish {
+            bootstrap: Arc::clone(self),
+            place,
+            serial,
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open_place(&self, place: &Place) -> Result<Vec<Arc<Tasks>>, String> {
+        let (mut open, mut failed) = (Vec::new(), Vec::new());
+        let addresses = addresses(place);
+        for &address in &addresses {
+            let there = self.state().open.get(&address).and_then(Weak::upgrade);
+            if let Some(there) = there {
+                open.push((address, there));
+                continue;
+            }
+            match bind(address) {
+                Ok((udp, tcp)) => {
+                    let mut tasks = JoinSet::new();
+                    tasks.spawn(serve_udp(udp, Arc::clone(&self.challenges)));
+                    tasks.spawn(serve_tcp(tcp, Arc::clone(&self.challenges)));
+                    let tasks = Arc::new(Tasks(Mutex::new(tasks)));
+                    self.state().open.insert(address, Arc::downgrade(&tasks));
+                    open.push((address, tasks));
+                }
+                Err(error) => failed.push((address, error)),
+            }
+        }
+        // A CA does not ask the loopback interface, unless it is all there is.
+        let outside = |address: &SocketAddr| !address.ip().is_loopback();
+        let wants_outside = addresses.iter().any(outside);
+        let enough = open
+            .iter()
+            .any(|(address, _)| outside(address) || !wants_outside);
+        if let Some((address, error)) = failed.first() {
+            let why = owner::explain(*address, error).await;
+            let port = place.port;
+            if !enough {
+                return Err(format!(
+                    "the ACME responder cannot listen on port {port}: {why}; stop what listens there, or serve a block on port {port}"
+                ));
+            }
+            tracing::warn!(target: "plugin/tls", "The ACME responder listens on {} of {} addresses: {why}", open.len(), addresses.len());
+        }
+        Ok(open.into_iter().map(|(_, tasks)| tasks).collect())
     }
 }
 
 #[async_trait]
 impl Responder for Bootstrap {
     async fn open(&self) -> Result<Box<dyn Send + Sync>, String> {
-        if self.own {
-            return Ok(Box::new(()));
+        let places: Vec<_> = {
+            let state = self.state();
+            let strange = state.wanted.iter().filter(|(_, wanted)| !wanted.own);
+            strange.map(|(place, _)| place.clone()).collect()
+        };
+        let mut open = Vec::new();
+        for place in &places {
+            open.extend(self.open_place(place).await?);
         }
-        let (mut tasks, mut failed) = (JoinSet::new(), None);
-        for &address in &self.addresses {
-            match bind(address).await {
-                Ok((udp, tcp)) => {
-                    tasks.spawn(serve_udp(udp, Arc::clone(&self.challenges)));
-                    tasks.spawn(serve_tcp(tcp, Arc::clone(&self.challenges)));
-                }
-                Err(error) => failed = Some(format!("{address}: {error}")),
-            }
-        }
-        // One family of a wildcard may be missing on this machine, or come with the other.
-        if tasks.is_empty() {
-            let port = self.port;
-            return Err(format!(
-                "the ACME responder cannot listen on port {port}: {}; stop what listens there, or serve a block on port {port}",
-                failed.unwrap_or_else(|| "no address to listen on".to_owned())
-            ));
-        }
-        // Tasks end with the set.
-        Ok(Box::new(std::sync::Mutex::new(tasks)))
+        Ok(Box::new(open))
     }
 }
 
-async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    Ok((
-        UdpSocket::bind(address).await?,
-        TcpListener::bind(address).await?,
-    ))
+impl Drop for Wish {
+    fn drop(&mut self) {
+        let mut state = self.bootstrap.state();
+        let wanted = state.wanted.get(&self.place);
+        if wanted.is_some_and(|wanted| wanted.serial == self.serial) {
+            state.wanted.remove(&self.place);
+        }
+    }
+}
+
+/// The addresses to listen on. A wildcard becomes every address of the machine: one that somebody
+/// else has does not take the others along, and replies leave from the address that was asked.
+fn addresses(place: &Place) -> Vec<SocketAddr> {
+    let any = || {
+        vec![
+            (Ipv4Addr::UNSPECIFIED, 0).into(),
+            (Ipv6Addr::UNSPECIFIED, 0).into(),
+        ]
+    };
+    let (mut addresses, mut seen) = (Vec::new(), HashSet::new());
+    for address in place.bind.clone().unwrap_or_else(any) {
+        let own = match address.ip().is_unspecified() {
+            true => owner::interface_addresses(address.is_ipv4()),
+            false => Vec::new(),
+        };
+        let own = if own.is_empty() || own.len() > ADDRESSES_MAX {
+            vec![address.ip()]
+        } else {
+            own
+        };
+        addresses.extend(own.into_iter().filter(|ip| seen.insert(*ip)));
+    }
+    let unspecified = |ip: &IpAddr| ip.is_unspecified() && ip.is_ipv6();
+    if addresses.len() > 1 && !std::path::Path::new("/proc/net/if_inet6").exists() {
+        addresses.retain(|ip| !unspecified(ip));
+    }
+    let with_port = |ip| SocketAddr::new(ip, place.port);
+    addresses.into_iter().map(with_port).collect()
+}
+
+fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let domain = socket2::Domain::for_address(address);
+    let udp = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+    let tcp = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    for socket in [&udp, &tcp] {
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+    }
+    udp.bind(&address.into())?;
+    let udp = UdpSocket::from_std(udp.into())?;
+    let tcp = TcpSocket::from_std_stream(tcp.into());
+    tcp.set_reuseaddr(true)?;
+    tcp.bind(address)?;
+    Ok((udp, tcp.listen(AT_ONCE_MAX as u32)?))
 }
 
 /// Appends the reply to a message, if it is to have one.
-fn answer(challenges: &Challenges, message: &[u8], carrier: Carrier, out: &mut Vec<u8>) -> bool {
+async fn answer(
+    challenges: &Challenges,
+    message: &[u8],
+    carrier: Carrier,
+    out: &mut Vec<u8>,
+) -> bool {
     let (mut query, mut reply) = (Query::new(), Reply::new());
     match query.read(message) {
         Gate::Ignore => return false,
@@ -105,31 +221,47 @@ fn answer(challenges: &Challenges, message: &[u8], carrier: Carrier, out: &mut V
             return true;
         }
         Gate::Whole(rcode) => reply.start(&query, rcode),
-        Gate::Pass => match challenges.lookup(query.question.name.wire()) {
-            Answer::Values(values) => respond(&query, &mut reply, &values),
-            Answer::NotOurs => reply.start(&query, Rcode::REFUSED),
-        },
+        Gate::Pass => {
+            let name = query.question.name.wire();
+            match challenges.find(name, asker(&query)).await {
+                Answer::Values(values) => respond(&query, &mut reply, None, &values),
+                // Whoever goes down label by label must come as far as the challenge.
+                _ if challenges.exists(name) => respond(&query, &mut reply, None, &[]),
+                _ => reply.start(&query, Rcode::REFUSED),
+            }
+        }
     }
     reply.finish(&query, carrier, out);
     true
 }
 
 async fn serve_udp(socket: UdpSocket, challenges: Arc<Challenges>) {
-    let mut buffer = [0; 4096];
+    let socket = Arc::new(socket);
+    let places = Arc::new(Semaphore::new(AT_ONCE_MAX));
+    let (mut buffer, mut answering) = ([0; 4096], JoinSet::new());
     loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        while answering.try_join_next().is_some() {}
         // Errors are those of clients that have gone.
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
             continue;
         };
-        let mut out = Vec::new();
-        if answer(&challenges, &buffer[..length], Carrier::Datagram, &mut out) {
-            let _ = socket.send_to(&out, client).await;
-        }
+        let (socket, challenges) = (Arc::clone(&socket), Arc::clone(&challenges));
+        let message = buffer[..length].to_vec();
+        answering.spawn(async move {
+            let _place = place;
+            let mut out = Vec::new();
+            if answer(&challenges, &message, Carrier::Datagram, &mut out).await {
+                let _ = socket.send_to(&out, client).await;
+            }
+        });
     }
 }
 
 async fn serve_tcp(listener: TcpListener, challenges: Arc<Challenges>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(AT_ONCE_MAX));
     let mut connections = JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -154,11 +286,87 @@ async fn converse(mut stream: TcpStream, challenges: &Challenges) -> io::Result<
         let mut message = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut message).await?;
         let mut out = vec![0, 0];
-        if !answer(challenges, &message, Carrier::Stream, &mut out) {
+        if !answer(challenges, &message, Carrier::Stream, &mut out).await {
             return Ok(());
         }
         let length = (out.len() - 2) as u16;
         out[..2].copy_from_slice(&length.to_be_bytes());
         stream.write_all(&out).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(bind: &[&str]) -> Place {
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let bind = bind
+            .iter()
+            .map(|address| SocketAddr::new(address.parse().unwrap(), 0));
+        Place {
+            port: free.local_addr().unwrap().port(),
+            bind: Some(bind.collect()),
+        }
+    }
+
+    #[tokio::test]
+    async fn orders_share_the_sockets_and_the_last_one_closes_them() {
+        let bootstrap = Bootstrap::new(Arc::default());
+        let place = place(&["127.0.0.1"]);
+        let address = ("127.0.0.1", place.port);
+        let _wish = bootstrap.want(place.clone(), false);
+        let one = bootstrap.open().await.unwrap();
+        let other = bootstrap.open().await.unwrap();
+        assert!(std::net::UdpSocket::bind(address).is_err());
+        drop(one);
+        assert!(std::net::UdpSocket::bind(address).is_err());
+        drop(other);
+        // The tasks are aborted; their sockets close when the runtime gets to it.
+        while std::net::UdpSocket::bind(address).is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_that_a_block_serves_is_left_alone() {
+        let bootstrap = Bootstrap::new(Arc::default());
+        let place = place(&["127.0.0.1"]);
+        let old = bootstrap.want(place.clone(), false);
+        let _new = bootstrap.want(place.clone(), true);
+        drop(old);
+        let _open = bootstrap.open().await.unwrap();
+        assert!(std::net::UdpSocket::bind(("127.0.0.1", place.port)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_port_that_somebody_has_is_told_with_his_name() {
+        let bootstrap = Bootstrap::new(Arc::default());
+        let place = place(&["127.0.0.1"]);
+        let _other = std::net::UdpSocket::bind(("127.0.0.1", place.port)).unwrap();
+        let _wish = bootstrap.want(place.clone(), false);
+        let error = bootstrap.open().await.err().unwrap();
+        let own = std::process::id();
+        assert!(
+            error.contains(&format!(
+                "127.0.0.1:{}: address already in use by",
+                place.port
+            )) && error.contains(&format!("(process {own})")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_wildcard_is_every_address_of_the_machine() {
+        let wildcard = Place {
+            port: 53,
+            bind: None,
+        };
+        let addresses = addresses(&wildcard);
+        assert!(
+            addresses.contains(&"127.0.0.1:53".parse().unwrap()),
+            "{addresses:?}"
+        );
+        assert!(addresses.iter().all(|address| address.port() == 53));
     }
 }

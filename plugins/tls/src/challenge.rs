@@ -1,68 +1,166 @@
 //! The link that answers ACME challenges in every block.
+//!
+//! It stands behind whatever signs, so that its answers are signed like the zone's own, and its names
+//! are owed: rules about clients let them pass, nothing rewrites them, nothing remembers them.
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
 
-use corten_acme::{Answer, Challenges};
-use corten_plugin::wire::{Owner, Query, Rcode, RecordType, Reply, Section};
-use corten_plugin::{Exchange, Flow, Plugin};
+use arc_swap::ArcSwap;
+use corten_acme::{Answer, Asker, Challenges, PEER_OPTION};
+use corten_plugin::wire::{Name, Owner, Query, Rcode, RecordType, Reply, Section};
+use corten_plugin::{
+    BoxError, Context, Exchange, Flow, Next, OwedNames, Phase, Plugin, async_trait,
+};
+
+/// Octets of one character-string (RFC 1035 section 3.3).
+const STRING_OCTETS_MAX: usize = 255;
+/// Lines a second about answers: a CA asks a few times.
+const LINES_A_SECOND: u64 = 10;
 
 /// Answers for the names of pending challenges, and for no others.
 pub(crate) struct Challenge {
     challenges: Arc<Challenges>,
+    /// Zones of the configuration, for the SOA of a denial.
+    zones: ArcSwap<Vec<Name>>,
+}
+
+/// The names of challenges, for those who make way.
+pub(crate) struct Names(pub(crate) Arc<Challenges>);
+
+impl OwedNames for Names {
+    fn is_owed(&self, name: &Name) -> bool {
+        self.0.is_managed(name.wire())
+    }
 }
 
 impl Challenge {
     pub(crate) fn new(challenges: Arc<Challenges>) -> Self {
-        Self { challenges }
+        Self {
+            challenges,
+            zones: ArcSwap::default(),
+        }
+    }
+
+    fn answer(&self, ex: &mut Exchange, answer: &Answer) -> Flow {
+        match answer {
+            Answer::Values(values) => {
+                let zones = self.zones.load();
+                let zone = zones
+                    .iter()
+                    .filter(|zone| ex.query.question.name.is_in(zone))
+                    .max_by_key(|zone| zone.label_count());
+                respond(&ex.query, &mut ex.reply, zone, values);
+                Flow::Respond
+            }
+            // It was let in for an answer that is not there.
+            _ if ex.excused => ex.answer(Rcode::REFUSED),
+            _ => Flow::Watch,
+        }
     }
 }
 
+#[async_trait]
 impl Plugin for Challenge {
     fn name(&self) -> &'static str {
         "tls"
     }
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
+        if !self.challenges.any() && !ex.excused {
+            return Flow::Pass;
+        }
         match self.challenges.lookup(ex.query.question.name.wire()) {
-            Answer::NotOurs => Flow::Pass,
-            Answer::Values(values) => {
-                respond(&ex.query, &mut ex.reply, &values);
-                Flow::Respond
+            Answer::Elsewhere => Flow::Wait,
+            answer => self.answer(ex, &answer),
+        }
+    }
+
+    async fn wait(&self, ex: &mut Exchange, _: Next<'_>, _: Phase) -> Flow {
+        let name = ex.query.question.name.clone();
+        let answer = self.challenges.find(name.wire(), asker(&ex.query)).await;
+        self.answer(ex, &answer)
+    }
+
+    /// A name above a challenge exists, even where the zone's data do not have it: a resolver that
+    /// goes down label by label (RFC 9156) must not be told that there is nothing (RFC 8020).
+    fn on_response(&self, ex: &mut Exchange) -> Flow {
+        let denied = ex.reply.rcode == Rcode::NXDOMAIN && ex.reply.authoritative;
+        if denied && self.challenges.exists(ex.query.question.name.wire()) {
+            // A proof that comes with it would prove something else.
+            let proves = |rtype| matches!(rtype, RecordType::NSEC | RecordType::NSEC3);
+            if !ex.reply.records().iter().any(|record| proves(record.rtype)) {
+                ex.reply.rcode = Rcode::NOERROR;
             }
         }
+        Flow::Respond
+    }
+
+    async fn start(&self, context: &Context) -> Result<(), BoxError> {
+        let served = context.blocks.iter().flat_map(|block| &block.served);
+        let zones = served.map(|(_, zone)| zone.clone());
+        self.zones
+            .store(Arc::new(zones.filter(|zone| !zone.is_root()).collect()));
+        Ok(())
+    }
+}
+
+/// Whether another server of the certificate asks.
+pub(crate) fn asker(query: &Query) -> Asker {
+    match query.edns_option(PEER_OPTION) {
+        Some(_) => Asker::Peer,
+        None => Asker::Client,
     }
 }
 
 /// Writes the reply for a challenge's name: TXT has the values, other types do not exist there
 /// (never NXDOMAIN, which would take the TXT along: RFC 8020).
-pub(crate) fn respond(query: &Query, reply: &mut Reply, values: &[String]) {
-    let name = query.question.name.clone();
+pub(crate) fn respond(query: &Query, reply: &mut Reply, zone: Option<&Name>, values: &[String]) {
+    let name = &query.question.name;
     reply.start(query, Rcode::NOERROR);
     reply.authoritative = true;
-    if query.question.rtype != RecordType::TXT {
-        // For the negative answer's TTL (RFC 2308 section 3): nobody is to remember it.
-        reply.push(
-            Section::Authority,
-            Owner::Question,
-            RecordType::SOA,
-            0,
-            |rdata| {
-                rdata.octets(name.wire());
-                rdata.octets(name.wire());
-                for number in [1, 3600, 600, 86_400, 0] {
-                    rdata.u32(number);
-                }
-            },
-        );
+    if query.question.rtype != RecordType::TXT || values.is_empty() {
+        // For the negative answer's TTL (RFC 2308 section 3): nobody is to remember it. Where no
+        // zone is known the name itself is one that every asker takes.
+        let apex = zone.unwrap_or(name).wire();
+        let owner = Owner::Wire(apex);
+        reply.push(Section::Authority, owner, RecordType::SOA, 0, |rdata| {
+            rdata.octets(apex);
+            rdata.octets(apex);
+            for number in [1, 3600, 600, 86_400, 0] {
+                rdata.u32(number);
+            }
+        });
         return;
     }
-    tracing::info!(target: "plugin/tls", "Answering ACME DNS request:{name}");
+    announce(name);
     for value in values {
-        reply.push(
-            Section::Answer,
-            Owner::Question,
-            RecordType::TXT,
-            0,
-            |rdata| rdata.string(value.as_bytes()),
-        );
+        let (answer, owner) = (Section::Answer, Owner::Question);
+        reply.push(answer, owner, RecordType::TXT, 0, |rdata| {
+            for part in value.as_bytes().chunks(STRING_OCTETS_MAX) {
+                rdata.string(part);
+            }
+        });
+    }
+}
+
+/// Says that a challenge is answered; whoever asks again and again does not fill the log.
+fn announce(name: &Name) {
+    /// Second in the upper part, lines of that second below.
+    static LINES: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+        << 16;
+    let last = LINES.load(Relaxed);
+    let lines = if last >> 16 == now >> 16 {
+        last + 1
+    } else {
+        now
+    };
+    if lines - now < LINES_A_SECOND {
+        LINES.store(lines, Relaxed);
+        tracing::info!(target: "plugin/tls", "Answering ACME DNS request:{name}");
     }
 }

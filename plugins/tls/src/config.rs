@@ -1,30 +1,13 @@
-//! The directive's three forms.
+//! The directive's forms.
 use std::path::PathBuf;
-use std::time::Duration;
 
-use corten_acme::{Issuer, LETS_ENCRYPT, Spec, SpecError};
+use corten_acme::{Issuer, Spec};
 use corten_plugin::corefile::{Line, Location, Occurrence, Token};
 use corten_plugin::{Setup, SetupError};
 
-/// Minutes between two looks at the clock, at most.
-const CHECK_INTERVAL_MINUTES: u64 = 15;
-/// Where a CA asks.
-const CHALLENGE_PORT: u16 = 53;
-const FILE_OPTIONS: &[&str] = &["client_auth", "keylog"];
-const INTERNAL_OPTIONS: &[&str] = &["certpath", "client_auth", "domain", "keylog", "on_renewal"];
-const ACME_OPTIONS: &[&str] = &[
-    "ca",
-    "cacert",
-    "certpath",
-    "checkinterval",
-    "client_auth",
-    "domain",
-    "email",
-    "keylog",
-    "on_renewal",
-    "port",
-];
+use crate::options::{ACME, COREDNS, INTERNAL, Managed};
 
+const FILE_OPTIONS: &[&str] = &["client_auth", "keylog"];
 /// What a *tls* directive says.
 pub(crate) struct Config {
     pub(crate) source: Source,
@@ -33,16 +16,21 @@ pub(crate) struct Config {
 
 /// Where the certificate comes from.
 pub(crate) enum Source {
-    Files {
-        certificate: PathBuf,
-        key: PathBuf,
-    },
-    Managed {
-        spec: Spec,
-        challenge_port: u16,
-        on_renewal: OnRenewal,
-        at: Location,
-    },
+    Files { certificate: PathBuf, key: PathBuf },
+    Managed(Wanted),
+}
+
+/// Certificates that look after themselves.
+pub(crate) struct Wanted {
+    /// At least one; the first is for clients that name no server.
+    pub(crate) specs: Vec<Spec>,
+    pub(crate) challenge_port: u16,
+    pub(crate) on_renewal: OnRenewal,
+    /// Whether clients that name another server are turned away.
+    pub(crate) strict_names: bool,
+    /// Whether the program says that it serves only once there are certificates.
+    pub(crate) startup_waits: bool,
+    pub(crate) at: Location,
 }
 
 /// What happens when a certificate has been renewed.
@@ -74,19 +62,6 @@ pub(crate) enum ClientAuth {
     RequireAndVerify,
 }
 
-/// Options of a managed certificate as they are read.
-#[derive(Default)]
-struct Managed {
-    names: Vec<String>,
-    ca: Option<String>,
-    cacert: Option<PathBuf>,
-    email: Option<String>,
-    certpath: Option<PathBuf>,
-    check_minutes: Option<u64>,
-    port: Option<u16>,
-    on_renewal: OnRenewal,
-}
-
 impl Config {
     /// The last line counts, as in CoreDNS; all must be right.
     pub(crate) fn read(setup: &Setup<'_>) -> Result<Self, SetupError> {
@@ -116,10 +91,14 @@ impl Config {
                     key: setup.path(&key.text),
                 }
             }
+            [] if !line.lines().is_empty() => coredns(setup, line, &mut client)?,
             [] => {
-                let help =
-                    "write 'tls CERT KEY [CA]', 'tls acme { domain NAME }' or 'tls internal'";
-                return Err(line.argument_error().help(help).into());
+                let help = "write 'tls CERT KEY [CA]', 'tls acme { domain NAME }', 'tls { acme NAME }' or 'tls internal'";
+                return Err(line
+                    .name
+                    .error("ACME requires at least one domain")
+                    .help(help)
+                    .into());
             }
             _ => return Err(line.argument_error().into()),
         };
@@ -127,7 +106,7 @@ impl Config {
     }
 }
 
-/// `tls acme { domain NAME… … }`
+/// `tls acme { domain NAME… … }`: one certificate for all names.
 fn acme(
     setup: &Setup<'_>,
     line: &Occurrence<'_>,
@@ -135,37 +114,16 @@ fn acme(
 ) -> Result<Source, SetupError> {
     let mut managed = Managed::default();
     for option in line.lines() {
-        if client_option(setup, option, client)? || managed.option(setup, option)? {
+        if client_option(setup, option, client)? || managed.option(setup, option, ACME)? {
             continue;
         }
-        match option.name.text.as_str() {
-            "ca" => managed.ca = Some(option.one_arg()?.text.clone()),
-            "cacert" => managed.cacert = Some(existing(setup, option.one_arg()?)?),
-            "email" => managed.email = Some(email(option.one_arg()?)?),
-            "checkinterval" => {
-                let word = option.one_arg()?;
-                let minutes = word.parse("a number of minutes")?;
-                if minutes == 0 {
-                    return Err(word.error("checkinterval is at least 1 minute").into());
-                }
-                managed.check_minutes = Some(minutes);
-            }
-            "port" => {
-                let word = option.one_arg()?;
-                let port = word.text.parse().ok().filter(|port| *port != 0);
-                managed.port = Some(port.ok_or_else(|| {
-                    word.error(format!("port '{}' is not between 1 and 65535", word.text))
-                })?);
-            }
-            other => {
-                let help = format!("options are {}", ACME_OPTIONS.join(", "));
-                return Err(option
-                    .name
-                    .error(format!("unknown argument to acme '{other}'"))
-                    .help(help)
-                    .into());
-            }
-        }
+        let other = &option.name.text;
+        let help = format!("options are {}, client_auth, keylog", ACME.join(", "));
+        return Err(option
+            .name
+            .error(format!("unknown argument to acme '{other}'"))
+            .help(help)
+            .into());
     }
     if managed.names.is_empty() {
         return Err(line
@@ -174,13 +132,41 @@ fn acme(
             .help("write 'domain ns1.example.org' between the braces")
             .into());
     }
-    let directory = managed.ca.take().unwrap_or_else(|| LETS_ENCRYPT.to_owned());
-    let issuer = Issuer::Acme {
-        directory,
-        roots: managed.cacert.take(),
-        email: managed.email.take(),
-    };
-    managed.finish(setup, line, issuer)
+    managed.acme(setup, line)
+}
+
+/// CoreDNS's `tls { acme NAME… … }`: a certificate for each name.
+fn coredns(
+    setup: &Setup<'_>,
+    line: &Occurrence<'_>,
+    client: &mut ClientOptions,
+) -> Result<Source, SetupError> {
+    let mut managed = Managed::of_coredns();
+    for (at, option) in line.lines().iter().enumerate() {
+        let name = &option.name.text;
+        if line.lines()[..at].iter().any(|o| o.name.text == *name) {
+            return Err(option
+                .name
+                .error(format!("ACME option \"{name}\" can only be specified once"))
+                .into());
+        }
+        if client_option(setup, option, client)? || managed.option(setup, option, COREDNS)? {
+            continue;
+        }
+        return Err(option
+            .name
+            .error(format!("unknown ACME option \"{name}\""))
+            .help(format!("options are {}", COREDNS.join(", ")))
+            .into());
+    }
+    if managed.names.is_empty() {
+        return Err(line
+            .name
+            .error("ACME requires at least one domain")
+            .help("write 'acme ns1.example.org' between the braces")
+            .into());
+    }
+    managed.acme(setup, line)
 }
 
 /// `tls internal [NAME…]`: without names those of the block's zones.
@@ -190,13 +176,11 @@ fn internal(
     names: &[&Token],
     client: &mut ClientOptions,
 ) -> Result<Source, SetupError> {
-    let mut managed = Managed {
-        names: names.iter().map(|name| name.text.clone()).collect(),
-        ..Managed::default()
-    };
+    let mut managed = Managed::default();
+    managed.names = names.iter().map(|name| name.text.clone()).collect();
     for option in line.lines() {
-        if !client_option(setup, option, client)? && !managed.option(setup, option)? {
-            return Err(option.unknown_property(INTERNAL_OPTIONS).into());
+        if !client_option(setup, option, client)? && !managed.option(setup, option, INTERNAL)? {
+            return Err(option.unknown_property(INTERNAL).into());
         }
     }
     if managed.names.is_empty() {
@@ -210,64 +194,6 @@ fn internal(
         managed.names.push("localhost".to_owned());
     }
     managed.finish(setup, line, Issuer::Internal)
-}
-
-impl Managed {
-    /// Options that both managed forms have; returns whether it was one.
-    fn option(&mut self, setup: &Setup<'_>, line: &Line<'_>) -> Result<bool, SetupError> {
-        match line.name.text.as_str() {
-            "domain" => self
-                .names
-                .extend(line.at_least(1)?.iter().map(|name| name.text.clone())),
-            "certpath" => self.certpath = Some(setup.path(&line.one_arg()?.text)),
-            "on_renewal" => {
-                let word = line.one_arg()?;
-                self.on_renewal = match word.text.as_str() {
-                    "swap" => OnRenewal::Swap,
-                    "reload" => OnRenewal::Reload,
-                    other => {
-                        return Err(word
-                            .error(format!("'{other}' is neither 'swap' nor 'reload'"))
-                            .into());
-                    }
-                };
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn finish(
-        self,
-        setup: &Setup<'_>,
-        line: &Occurrence<'_>,
-        issuer: Issuer,
-    ) -> Result<Source, SetupError> {
-        let folder = self.certpath.unwrap_or_else(|| default_folder(setup));
-        let interval =
-            Duration::from_secs(60 * self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES));
-        let names: Vec<_> = self.names.iter().map(String::as_str).collect();
-        let spec = Spec::new(&names, issuer, folder, interval)
-            .map_err(|error: SpecError| line.name.error(error.to_string()))?;
-        let challenge_port = self.port.unwrap_or(CHALLENGE_PORT);
-        Ok(Source::Managed {
-            spec,
-            challenge_port,
-            on_renewal: self.on_renewal,
-            at: line.name.at.clone(),
-        })
-    }
-}
-
-/// Where CertMagic keeps its data, so that what is there is found.
-fn default_folder(setup: &Setup<'_>) -> PathBuf {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
-    data.map_or_else(|| setup.path(".corten"), |data| data.join("certmagic"))
 }
 
 /// Options of all forms; returns whether it was one.
@@ -295,27 +221,4 @@ fn client_option(
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-fn existing(setup: &Setup<'_>, word: &Token) -> Result<PathBuf, SetupError> {
-    let path = setup.path(&word.text);
-    match path.is_file() {
-        true => Ok(path),
-        false => Err(word
-            .error(format!("there is no file {}", path.display()))
-            .into()),
-    }
-}
-
-fn email(word: &Token) -> Result<String, SetupError> {
-    let sound = word
-        .text
-        .split_once('@')
-        .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
-    match sound && !word.text.contains([' ', ',', '<']) {
-        true => Ok(word.text.clone()),
-        false => Err(word
-            .error(format!("'{}' is not a mail address", word.text))
-            .into()),
-    }
 }

@@ -27,7 +27,30 @@ type Protocols = &'static [&'static [u8]];
 #[derive(Clone)]
 enum Source {
     Files(Bundle),
-    Entry(Arc<Entry>),
+    Entries(Entries),
+}
+
+/// Certificates that look after themselves; the first is for clients that name no server.
+#[derive(Clone)]
+struct Entries {
+    all: Arc<[Arc<Entry>]>,
+    /// Whether clients that name another server are turned away, as CoreDNS does.
+    strict_names: bool,
+}
+
+impl Entries {
+    /// The certificate for a client that names a server, or none.
+    fn choose(&self, server_name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let first = self.all.first();
+        let entry = match server_name {
+            None => first,
+            Some(name) => {
+                let named = self.all.iter().find(|entry| entry.spec().covers(name));
+                named.or_else(|| first.filter(|_| !self.strict_names))
+            }
+        };
+        entry?.current()
+    }
 }
 
 impl Identity {
@@ -56,12 +79,14 @@ impl Identity {
         Self::new(Source::Files(bundle), client)
     }
 
-    /// From a certificate that looks after itself.
-    pub(crate) fn from_entry(
-        entry: Arc<Entry>,
+    /// From certificates that look after themselves.
+    pub(crate) fn from_entries(
+        entries: Vec<Arc<Entry>>,
+        strict_names: bool,
         client: &ClientOptions,
     ) -> Result<Self, SetupError> {
-        Self::new(Source::Entry(entry), client)
+        let all = entries.into();
+        Self::new(Source::Entries(Entries { all, strict_names }), client)
     }
 
     fn new(source: Source, client: &ClientOptions) -> Result<Self, SetupError> {
@@ -128,7 +153,10 @@ impl TlsIdentity for Identity {
     fn covers(&self, server_name: &str) -> bool {
         match &self.source {
             Source::Files(bundle) => bundle.covers(server_name),
-            Source::Entry(entry) => entry.spec().covers(server_name),
+            Source::Entries(entries) => entries
+                .all
+                .iter()
+                .any(|entry| entry.spec().covers(server_name)),
         }
     }
 
@@ -139,13 +167,15 @@ impl TlsIdentity for Identity {
     fn is_ready(&self) -> bool {
         match &self.source {
             Source::Files(_) => true,
-            Source::Entry(entry) => entry.current().is_some(),
+            Source::Entries(entries) => entries.all.iter().any(|entry| entry.current().is_some()),
         }
     }
 
     async fn until_ready(&self) {
-        if let Source::Entry(entry) = &self.source {
-            entry.until_ready().await;
+        if let Source::Entries(entries) = &self.source
+            && let Some(first) = entries.all.first()
+        {
+            first.until_ready().await;
         }
     }
 }
@@ -154,10 +184,10 @@ impl TlsIdentity for Identity {
 struct Resolver(Source);
 
 impl ResolvesServerCert for Resolver {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         match &self.0 {
             Source::Files(bundle) => Some(Arc::clone(bundle.certified())),
-            Source::Entry(entry) => entry.current(),
+            Source::Entries(entries) => entries.choose(hello.server_name()),
         }
     }
 }

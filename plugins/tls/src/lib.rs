@@ -3,32 +3,49 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `config` | the directive's three forms |
+//! | `config`, `options` | the directive's forms, and their options |
+//! | `claims` | which block wants which certificate |
 //! | `identity` | what a listener shakes hands with |
 //! | `client` | which client certificates are taken |
 //! | `challenge` | the link that answers ACME challenges in every block |
+//! | `place` | where certificates are kept |
+//! | `owner` | which addresses the machine has, and who listens where |
+//! | `sight` | the commands `certs` and `trust` |
+//! | `rehearsal` | the command `acme test` |
 //! | `bootstrap` | the responder for challenges where no block listens on their port |
 //!
 //! The certificates themselves are [`corten_acme`]'s.
 mod bootstrap;
 mod challenge;
+mod claims;
 mod client;
 mod config;
 mod identity;
+mod options;
+mod owner;
+mod place;
+mod rehearsal;
+mod sight;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use corten_acme::{Entry, Manager};
+use corten_acme::{Entry, Issuer, Manager};
 use corten_plugin::corefile::Transport;
 use corten_plugin::{
-    BoxError, Context, Directive, Interest, Plugin, Process, Setup, SetupError, Stop, async_trait,
+    BoxError, Context, Directive, Gates, Interest, Owed, Plugin, Process, Setup, SetupError, Stop,
+    async_trait,
 };
 use tokio::task::JoinHandle;
 
-use bootstrap::Bootstrap;
-use challenge::Challenge;
+use bootstrap::{Bootstrap, Place, Wish};
+use challenge::{Challenge, Names};
+use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
+
+pub use corten_acme::{Report, root_hash};
+pub use rehearsal::test;
+pub use sight::{certificates, local_roots};
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -41,16 +58,28 @@ pub static PLUGIN: Directive = Directive {
 struct Tls {
     managed: Option<Managed>,
     process: Arc<Process>,
-    watch: Mutex<Option<JoinHandle<()>>>,
+    watch: Mutex<Vec<JoinHandle<()>>>,
+    /// Where challenges arrive, while the generation serves.
+    wish: Mutex<Option<Wish>>,
 }
 
-/// A certificate that looks after itself.
+/// Certificates that look after themselves.
 struct Managed {
-    entry: Arc<Entry>,
+    entries: Vec<Arc<Entry>>,
+    claims: Vec<Arc<Claim>>,
+    startup_waits: bool,
     manager: Arc<Manager>,
     challenge_port: u16,
     bind: Option<Vec<std::net::SocketAddr>>,
     on_renewal: OnRenewal,
+}
+
+impl Managed {
+    /// Whether a CA asks for the names.
+    fn is_challenged(&self) -> bool {
+        let mut issuers = self.entries.iter().map(|entry| &entry.spec().issuer);
+        issuers.any(|issuer| matches!(issuer, Issuer::Acme { .. }))
+    }
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -61,41 +90,44 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             Identity::from_files(&certificate, &key, &config.client)?,
             None,
         ),
-        Source::Managed {
-            spec,
-            challenge_port,
-            on_renewal,
-            at,
-        } => {
-            let entry = manager
-                .entry(spec)
-                .map_err(|error| SetupError::new(error.to_string()).at(&at))?;
-            let identity = Identity::from_entry(Arc::clone(&entry), &config.client)?;
-            let bind = setup.options.bind.clone();
-            (
-                identity,
-                Some(Managed {
-                    entry,
-                    manager: Arc::clone(&manager),
-                    challenge_port,
-                    bind,
-                    on_renewal,
-                }),
-            )
+        Source::Managed(wanted) => {
+            let known = setup.process.service(Claims::default);
+            let (mut entries, mut claims) = (Vec::new(), Vec::new());
+            for spec in wanted.specs {
+                let bind = setup.options.bind.clone();
+                claims.push(known.add(&spec, &wanted.at, wanted.challenge_port, bind)?);
+                entries.push(manager.entry(spec));
+            }
+            let identity =
+                Identity::from_entries(entries.clone(), wanted.strict_names, &config.client)?;
+            let managed = Managed {
+                entries,
+                claims,
+                startup_waits: wanted.startup_waits,
+                manager: Arc::clone(&manager),
+                challenge_port: wanted.challenge_port,
+                bind: setup.options.bind.clone(),
+                on_renewal: wanted.on_renewal,
+            };
+            (identity, Some(managed))
         }
     };
     setup.options.tls = Some(Arc::new(identity));
-    if managed.is_some() {
+    let challenged = managed.as_ref().is_some_and(Managed::is_challenged);
+    if challenged {
         let challenge = setup
             .process
             .service(|| Arc::new(Challenge::new(Arc::clone(manager.challenges()))));
         setup.push_everywhere(Arc::clone(&*challenge) as _);
+        let names = Names(Arc::clone(manager.challenges()));
+        setup.process.service(Owed::default).set(Arc::new(names));
     }
     let process = Arc::clone(setup.process);
     setup.push(Tls {
         managed,
         process,
-        watch: Mutex::new(None),
+        watch: Mutex::default(),
+        wish: Mutex::default(),
     });
     Ok(())
 }
@@ -114,40 +146,70 @@ impl Plugin for Tls {
         let Some(managed) = &self.managed else {
             return Ok(());
         };
+        if managed.is_challenged() {
+            self.await_challenges(managed, context);
+        }
+        for claim in &managed.claims {
+            claim.start();
+        }
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in &managed.entries {
+            entry.start();
+            if managed.on_renewal == OnRenewal::Reload {
+                let (entry, process) = (Arc::clone(entry), Arc::clone(&self.process));
+                watch.push(tokio::spawn(reload_on_renewal(entry, process)));
+            }
+            if managed.startup_waits {
+                let entry = Arc::clone(entry);
+                let gate = async move { entry.until_ready().await };
+                context.process.service(Gates::default).add(gate);
+            }
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> bool {
+        self.managed.as_ref().is_none_or(|managed| {
+            managed
+                .entries
+                .iter()
+                .all(|entry| entry.current().is_some())
+        })
+    }
+
+    async fn stop(&self, _: Stop) {
+        drop(
+            self.wish
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let tasks = std::mem::take(&mut *self.watch.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Tls {
+    /// Sees to it that the CA reaches somebody when it asks.
+    fn await_challenges(&self, managed: &Managed, context: &Context) {
         let port = managed.challenge_port;
         let own = context
             .listeners
             .iter()
             .any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
         let challenges = managed.manager.challenges();
-        let bootstrap = Bootstrap::new(Arc::clone(challenges), port, managed.bind.clone(), own);
-        challenges.set_responder(Arc::new(bootstrap));
-        managed.entry.start();
-        if managed.on_renewal == OnRenewal::Reload {
-            let task = tokio::spawn(reload_on_renewal(
-                Arc::clone(&managed.entry),
-                Arc::clone(&self.process),
-            ));
-            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-        }
-        Ok(())
-    }
-
-    fn ready(&self) -> bool {
-        self.managed
-            .as_ref()
-            .is_none_or(|managed| managed.entry.current().is_some())
-    }
-
-    async fn stop(&self, _: Stop) {
-        if let Some(task) = self
-            .watch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            task.abort();
-        }
+        let bootstrap = self
+            .process
+            .service(|| Bootstrap::new(Arc::clone(challenges)));
+        let place = Place {
+            port,
+            bind: managed.bind.clone(),
+        };
+        let wish = bootstrap.want(place, own);
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish);
+        challenges.set_responder(Arc::clone(&*bootstrap) as _);
     }
 }
 

@@ -5,35 +5,43 @@
 pub mod message;
 pub mod mutate;
 
+mod dnssec;
 mod expression;
 mod http3;
 mod master;
 mod proxy;
 mod records;
 mod text;
+mod web;
 mod wire;
 
+pub use dnssec::{keyfile, rdata};
 pub use expression::expression;
 pub use http3::http3;
 pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
 pub use text::{corefile, name};
+pub use web::{http1, http2};
 pub use wire::{query, reply};
 
 /// A target: takes any octets.
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: &[(&str, Target)] = &[
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
     ("http3", http3),
+    ("keyfile", keyfile),
     ("master", master),
+    ("http1", http1),
+    ("http2", http2),
     ("name", name),
     ("proxy", proxy),
     ("query", query),
+    ("rdata", rdata),
     ("record", record),
     ("reply", reply),
 ];

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
+use super::Spoken;
 use super::service::{Refusal, Scratch, Service};
 use super::wire::{Taken, Ticket, Wire};
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
@@ -37,6 +38,7 @@ pub(super) struct Connection<S> {
     stream: S,
     who: Who,
     service: Service,
+    spoken: Spoken,
     wire: Wire,
     member: Member,
     limits: StreamLimits,
@@ -64,13 +66,19 @@ enum Work {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn new(stream: S, who: Who, input: Vec<u8>, member: Member) -> Self {
+    pub(super) fn new(stream: S, who: Who, spoken: Spoken, input: Vec<u8>, member: Member) -> Self {
+        let service = match who.listener.transport {
+            Scheme::Grpc => Service::Grpc,
+            _ => Service::Doh,
+        };
         Self {
             stream,
             who,
-            service: match who.listener.transport {
-                Scheme::Grpc => Service::Grpc,
-                _ => Service::Doh,
+            service,
+            spoken: match service {
+                // gRPC knows nothing else.
+                Service::Grpc => Spoken::Two,
+                Service::Doh => spoken,
             },
             wire: Wire::Unknown,
             member,
@@ -175,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         generation: &Arc<Generation>,
         sender: &mpsc::Sender<Finished>,
     ) -> Work {
-        let only_two = self.service == Service::Grpc;
+        let only_two = self.spoken == Spoken::Two;
         let streams = match self.service {
             Service::Doh => limits::WEB_STREAMS_MAX,
             Service::Grpc => table

@@ -38,15 +38,35 @@ pub(crate) const fn protocols(scheme: Scheme) -> Option<&'static [&'static [u8]]
     }
 }
 
+/// What is known of how a client speaks before it has said anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// Its first words tell.
+    Unknown,
+    /// HTTP/2 was agreed upon.
+    Two,
+}
+
+impl Spoken {
+    /// What TLS agreed upon.
+    pub(crate) fn agreed(protocol: Option<&[u8]>) -> Self {
+        match protocol {
+            Some(b"h2") => Self::Two,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Serves a connection whose TLS handshake, if any, is over; `input` is what has been read of it.
 pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     who: Who,
+    spoken: Spoken,
     input: Vec<u8>,
     member: Member,
     current: Current,
 ) -> io::Result<()> {
-    connection::Connection::new(stream, who, input, member)
+    connection::Connection::new(stream, who, spoken, input, member)
         .run(current)
         .await
 }

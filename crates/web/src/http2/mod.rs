@@ -18,6 +18,8 @@ pub mod hpack;
 pub(crate) mod huffman;
 mod respond;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,8 @@ const WINDOW: u32 = 256 * 1024;
 const PENDING_MAX: usize = 512 * 1024;
 /// Streams of late that we have reset: what the client sent before it heard of it is no mistake.
 const RESET_KEPT: usize = 32;
+/// What a reset of either side costs, in frames that lead nowhere.
+const RESET_COST: u32 = 4;
 /// Largest window (RFC 9113 section 6.9.1).
 const WINDOW_MAX: i64 = 0x7fff_ffff;
 
@@ -187,7 +191,7 @@ impl Session {
             Err(Fault::Stream(stream, reason)) => {
                 self.abandon(stream, reason, out);
                 // Resets that we are made to send are a nuisance like those of the client.
-                match self.calm.spend(2, now) {
+                match self.calm.spend(RESET_COST, now) {
                     true => Ok((taken, Event::Cancelled(stream))),
                     false => Err(self.end(Reason::EnhanceYourCalm, out)),
                 }
@@ -297,7 +301,8 @@ impl Session {
                     return Err(Reason::FrameSizeError.into());
                 }
                 self.must_have_been(head.stream)?;
-                self.nuisance(2, now)?;
+                // More than the request that it takes back has earned.
+                self.nuisance(RESET_COST, now)?;
                 self.forget(head.stream);
                 self.make_room(out);
                 Ok(Event::Cancelled(head.stream))

@@ -191,6 +191,31 @@ impl<'a> View<'a> {
             .unwrap_or_default()
     }
 
+    /// Appends RDATA with its names written out, letter case kept; returns whether it could be read.
+    pub fn expanded_rdata(self, record: &Record, out: &mut Vec<u8>) -> bool {
+        let Some(names) = Names::of(self.octets, record) else {
+            return false;
+        };
+        let mut at = usize::from(record.rdata);
+        for place in &names.at[..names.count] {
+            let (Some((name, length)), Some(end)) = (
+                expand(self.octets, *place),
+                walk::skip_name(self.octets, *place),
+            ) else {
+                return false;
+            };
+            out.extend_from_slice(self.octets.get(at..*place).unwrap_or_default());
+            out.extend_from_slice(&name[..length]);
+            at = end;
+        }
+        out.extend_from_slice(
+            self.octets
+                .get(at..usize::from(record.end))
+                .unwrap_or_default(),
+        );
+        true
+    }
+
     /// TTL in seconds.
     pub fn ttl(self, record: &Record) -> u32 {
         super::ttl_at(self.octets, record)
@@ -268,6 +293,24 @@ impl Anew<'_> {
         });
         if let Some(last) = self.open_record() {
             rdata(&mut Rdata(self.octets));
+            self.close(last);
+        }
+    }
+
+    /// Adds a record of class IN with RDATA whose names, if there are any, stay as they are.
+    pub fn push(
+        &mut self,
+        section: Section,
+        owner: &Name,
+        rtype: RecordType,
+        ttl: u32,
+        rdata: &[u8],
+    ) {
+        self.record(section, rtype, Class::IN, ttl, |new| {
+            new.places.write(new.octets, owner.wire(), Compress::Yes);
+        });
+        if let Some(last) = self.open_record() {
+            self.octets.extend_from_slice(rdata);
             self.close(last);
         }
     }

@@ -7,6 +7,7 @@
 //! | `generate` | `$GENERATE` (BIND's) |
 //! | `check` | what a zone should not hold, though it can be served |
 //! | `error` | what is wrong, and where |
+//! | `files` | the files of a zone as they were |
 //!
 //! What cannot be read is an error, and there is no zone. What can be read and is not meant to be in the
 //! zone is left out, and what is there and will not do what its author expects is kept; both with a
@@ -17,6 +18,7 @@
 mod check;
 mod chunks;
 mod error;
+mod files;
 mod generate;
 mod reader;
 
@@ -31,6 +33,7 @@ use check::Targets;
 use reader::Reader;
 
 pub use error::{MasterError, MasterErrorKind, Warning, WarningKind, Warnings};
+pub use files::Files;
 
 /// A zone, and what its author should know.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub struct Loaded {
     pub zone: Zone,
     /// What was left out, and what will not do what is expected of it.
     pub warnings: Warnings,
+    /// The file and those that it includes, as they were when they were read.
+    pub files: Files,
 }
 
 /// Reads the zone with this apex, a name in wire form, from a file.
@@ -71,7 +76,7 @@ pub fn records_of(
     let origin = origin(path, apex)?;
     let mut reader = Reader::new(&origin, |record, _, _| sink(record));
     reader.file(path)?;
-    Ok(reader.finish())
+    Ok(reader.finish().0)
 }
 
 fn origin(path: &Path, apex: &[u8]) -> Result<Name, MasterError> {
@@ -99,7 +104,7 @@ fn load(
         builder.add(&record.owner, record.rtype, record.ttl, &record.rdata)
     });
     run(&mut reader)?;
-    let mut warnings = reader.finish();
+    let (mut warnings, files) = reader.finish();
     let zone = builder.build().map_err(|error| MasterError {
         path: path.into(),
         place: None,
@@ -109,7 +114,11 @@ fn load(
         },
     })?;
     check::zone(&zone, targets, path, &mut warnings);
-    Ok(Loaded { zone, warnings })
+    Ok(Loaded {
+        zone,
+        warnings,
+        files,
+    })
 }
 
 /// Why a record does not belong into the zone, if it does not.

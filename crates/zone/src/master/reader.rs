@@ -3,7 +3,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use corten_wire::{Name, RecordType, TextRecord};
 
 use super::chunks::{Chunks, ENTRY_OCTETS_MAX};
 use super::error::{MasterError, MasterErrorKind, Warning, WarningKind, Warnings};
+use super::files::{Files, Version};
 use super::generate::Generate;
 use crate::zone::ZoneError;
 
@@ -49,6 +49,7 @@ pub(super) struct Reader<'s> {
     apex: &'s Name,
     sink: Box<Sink<'s>>,
     warnings: Warnings,
+    read: Files,
     /// The files that are being read, each included by the one before.
     open: Vec<PathBuf>,
     files: u32,
@@ -83,15 +84,16 @@ impl<'s> Reader<'s> {
             apex,
             sink: Box::new(sink),
             warnings: Warnings::default(),
+            read: Files::default(),
             open: Vec::new(),
             files: 0,
             records: 0,
         }
     }
 
-    /// What there was to warn of.
-    pub(super) fn finish(self) -> Warnings {
-        self.warnings
+    /// What there was to warn of, and the files that were read.
+    pub(super) fn finish(self) -> (Warnings, Files) {
+        (self.warnings, self.read)
     }
 
     /// Reads a file.
@@ -137,11 +139,11 @@ impl<'s> Reader<'s> {
         let now = file
             .metadata()
             .map_err(|cause| error(MasterErrorKind::Read(cause)))?;
-        let version = |about: &Metadata| (about.len(), about.mtime(), about.mtime_nsec());
-        match version(about) == version(&now) && octets == now.len() {
-            true => Ok(()),
-            false => Err(error(MasterErrorKind::Changed)),
+        if Version::of(about) != Version::of(&now) || octets != now.len() {
+            return Err(error(MasterErrorKind::Changed));
         }
+        self.read.push(&path, about);
+        Ok(())
     }
 
     /// Reads entries to the end; returns how many octets that were.

@@ -16,7 +16,7 @@ const TIME_MAX: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for (name, target) in TARGETS {
-        match smoke(name, target) {
+        match smoke(name, *target) {
             Ok(message) => println!("{name}: {message}"),
             Err(error) => {
                 eprintln!("{name}: {error}");

@@ -6,9 +6,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a client
-/// certificate, three both.
-pub(crate) fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<ClientConfig>, String> {
+/// Settings for `tls [CERT KEY] [CA]`: no files mean the system's roots, one a root file, two a
+/// client certificate, three both. An empty `alpn` offers no protocol.
+///
+/// # Errors
+/// A file that cannot be read, or has nothing of what it should have; the text names it.
+pub fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<ClientConfig>, String> {
     let (identity, ca) = match files {
         [] => (None, None),
         [ca] => (None, Some(ca)),
@@ -41,8 +44,7 @@ pub(crate) fn config(files: &[PathBuf], alpn: &'static [u8]) -> Result<Arc<Clien
             })?
         }
     };
-    // DNS over TLS may go without (RFC 7858 section 3.1), and old servers refuse what they do not know.
-    if alpn == b"h2" {
+    if !alpn.is_empty() {
         config.alpn_protocols = vec![alpn.to_vec()];
     }
     Ok(Arc::new(config))

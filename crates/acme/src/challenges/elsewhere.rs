@@ -1,0 +1,227 @@
+//! Challenges that other servers of the same certificate serve.
+//!
+//! A server that publishes a value puts it into the storage, below the name that it is about. One
+//! that is asked looks there, at most once a second, and only for names of its own certificates: so
+//! nobody can make it look for names of his choice. Then it may ask peers.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::{Asker, Token, peers, wire};
+use crate::storage::Storage;
+use crate::store::short_hash;
+
+/// How long what was found counts, and that nothing was found.
+const MEMORY: Duration = Duration::from_secs(1);
+/// After this time every server knows of a value that has been shared.
+pub(crate) const SETTLE: Duration = Duration::from_millis(1100);
+/// A look into the storage is given up after this time: the CA would not wait longer.
+const LOOK: Duration = Duration::from_secs(2);
+/// Values of one name that are read; two are common.
+const TOKENS_MAX: usize = 32;
+/// Names for which peers are asked within [`MEMORY`]: the challenge's, and accounts'.
+const ASKED_MAX: usize = 4;
+/// A value whose server is gone is not served for longer than this: an order is over long before.
+const EXPIRY: Duration = Duration::from_secs(3600);
+
+/// Where values for one name may be.
+pub(super) struct Elsewhere {
+    storage: Arc<dyn Storage>,
+    folder: String,
+    peers: Vec<SocketAddr>,
+    memo: ArcSwapOption<Memo>,
+    /// Held by the one who looks; the others wait for what he finds.
+    looking: Mutex<()>,
+}
+
+/// What was found, and when.
+#[derive(Clone)]
+pub(super) struct Memo {
+    at: Instant,
+    tokens: Vec<Token>,
+    /// Names that peers were asked for.
+    asked: Vec<Vec<u8>>,
+}
+
+/// A value in the storage.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    name: String,
+    value: String,
+    /// Seconds since 1970.
+    expires: u64,
+}
+
+impl Memo {
+    pub(super) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < MEMORY
+    }
+}
+
+impl Elsewhere {
+    pub(super) fn new(storage: Arc<dyn Storage>, domain: &str, peers: &[SocketAddr]) -> Self {
+        Self {
+            storage,
+            folder: format!("corten/challenges/{domain}"),
+            peers: peers.to_vec(),
+            memo: ArcSwapOption::empty(),
+            looking: Mutex::default(),
+        }
+    }
+
+    /// What was found last, whenever that was: a value more does no harm.
+    pub(super) fn memo(&self) -> Option<Arc<Memo>> {
+        self.memo.load_full()
+    }
+
+    /// Whether [`Self::memo`] still counts for a name.
+    pub(super) fn is_fresh(&self, name: &[u8]) -> bool {
+        let memo = self.memo.load();
+        memo.as_ref()
+            .is_some_and(|memo| memo.is_fresh() && self.is_asked(memo, name))
+    }
+
+    fn is_asked(&self, memo: &Memo, name: &[u8]) -> bool {
+        let full = memo.asked.len() >= ASKED_MAX;
+        self.peers.is_empty() || full || memo.asked.iter().any(|asked| asked == name)
+    }
+
+    /// Sees to it that the memo counts.
+    pub(super) async fn look(&self, name: &[u8], asker: Asker) {
+        if self.is_fresh(name) {
+            return;
+        }
+        let _looking = self.looking.lock().await;
+        let before = self.memo.load_full().filter(|memo| memo.is_fresh());
+        let mut memo = match before {
+            Some(memo) => Memo::clone(&memo),
+            None => Memo {
+                at: Instant::now(),
+                tokens: self.read().await,
+                asked: Vec::new(),
+            },
+        };
+        if asker == Asker::Client && !self.is_asked(&memo, name) {
+            for value in peers::ask(&self.peers, name).await {
+                let name = name.to_vec();
+                memo.tokens.push(Token { name, value });
+            }
+            memo.asked.push(name.to_vec());
+        }
+        memo.tokens.truncate(TOKENS_MAX);
+        self.memo.store(Some(Arc::new(memo)));
+    }
+
+    async fn read(&self) -> Vec<Token> {
+        let tokens = async {
+            let mut tokens = Vec::new();
+            for (_, kept) in self.kept().await? {
+                if !kept.is_over() {
+                    let name = wire(&kept.name);
+                    tokens.push(Token {
+                        name,
+                        value: kept.value,
+                    });
+                }
+            }
+            Ok::<_, std::io::Error>(tokens)
+        };
+        match timeout(LOOK, tokens).await {
+            Ok(Ok(tokens)) => tokens,
+            Ok(Err(error)) => {
+                tracing::warn!(target: "plugin/tls", "Challenges of other servers cannot be read: {error}");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(target: "plugin/tls", "Challenges of other servers cannot be read: {} does not answer", self.storage.place(&self.folder));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Everything that is kept for the name, with its key.
+    async fn kept(&self) -> std::io::Result<Vec<(String, Kept)>> {
+        let mut all = Vec::new();
+        for name in self
+            .storage
+            .list(&self.folder)
+            .await?
+            .into_iter()
+            .take(TOKENS_MAX)
+        {
+            let key = format!("{}/{name}", self.folder);
+            // Withdrawn in this moment, or none of ours.
+            let Some(text) = self.storage.get(&key).await? else {
+                continue;
+            };
+            if let Ok(kept) = serde_json::from_slice(&text) {
+                all.push((key, kept));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Puts a value where other servers look.
+    pub(super) async fn share(&self, token: &Token) {
+        // What others left behind would be served for as long as it is there.
+        for (key, kept) in self.kept().await.unwrap_or_default() {
+            if kept.is_over() {
+                let _ = self.storage.delete(&key).await;
+            }
+        }
+        let kept = Kept {
+            name: text(&token.name),
+            value: token.value.clone(),
+            expires: now() + EXPIRY.as_secs(),
+        };
+        let put = match serde_json::to_vec(&kept) {
+            Ok(octets) => self.storage.put(&self.key(token), &octets).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = put {
+            tracing::warn!(target: "plugin/tls", "Other servers cannot answer the challenge: {error}");
+        }
+    }
+
+    /// Takes a value away.
+    pub(super) async fn withdraw(&self, token: &Token) {
+        let _ = self.storage.delete(&self.key(token)).await;
+    }
+
+    fn key(&self, token: &Token) -> String {
+        let hash = short_hash(&format!("{} {}", text(&token.name), token.value));
+        format!("{}/{hash}.json", self.folder)
+    }
+}
+
+impl Kept {
+    fn is_over(&self) -> bool {
+        self.expires < now()
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// A name of ours, whose labels have no octet that needs an escape.
+fn text(mut name: &[u8]) -> String {
+    let mut labels = Vec::new();
+    while let Some((label, rest)) = super::split(name) {
+        labels.push(String::from_utf8_lossy(label).into_owned());
+        name = rest;
+    }
+    labels.join(".")
+}

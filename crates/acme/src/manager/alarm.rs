@@ -1,0 +1,95 @@
+//! What an operator must hear about a certificate that is not renewed.
+use std::time::{Duration, SystemTime};
+
+use super::Entry;
+
+/// How often it is said.
+const REMINDER: Duration = Duration::from_secs(3600);
+/// Part of the time behind the renewal after which it is late.
+const LATE: f64 = 0.5;
+
+/// When the alarms were raised last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alarms {
+    raised: Option<SystemTime>,
+    expired: bool,
+}
+
+impl Alarms {
+    /// Whether it is time to say it, once more or for the first time.
+    fn raise(&mut self, now: SystemTime, expired: bool) -> bool {
+        let silent = self.expired != expired
+            || self.raised.is_none_or(|last| {
+                // A clock that was set back must not silence it.
+                now.duration_since(last)
+                    .map_or(true, |since| since >= REMINDER)
+            });
+        if silent {
+            (self.raised, self.expired) = (Some(now), expired);
+        }
+        silent
+    }
+}
+
+impl Entry {
+    /// Complains about a certificate that has expired, or is about to.
+    pub(super) fn raise_alarms(&self, now: SystemTime) {
+        let mut state = self.state();
+        let Some(validity) = state.validity else {
+            return;
+        };
+        let names = self.names();
+        let why = match &state.last_error {
+            Some(error) => format!(": {error}"),
+            None => String::new(),
+        };
+        match validity.until.duration_since(now) {
+            Err(since) if state.alarms.raise(now, true) => {
+                let since = since.duration().as_secs();
+                let meanwhile = match self.spec.options.refuse_expired {
+                    true => "handshakes are refused",
+                    false => "is still served; clients that check it refuse",
+                };
+                tracing::error!(target: "plugin/tls", "The certificate for {names} expired {since} s ago and {meanwhile}{why}");
+            }
+            Ok(left) => {
+                let due = state.due.unwrap_or(validity.from);
+                let room = validity.until.duration_since(due).unwrap_or_default();
+                if left < room.mul_f64(LATE) && state.alarms.raise(now, false) {
+                    let left = left.as_secs();
+                    tracing::warn!(target: "plugin/tls", "The certificate for {names} expires in {left} s and could not be renewed so far{why}");
+                }
+            }
+            Err(_) => (),
+        }
+        if now < validity.from && state.alarms.raise(now, false) {
+            let ahead = validity
+                .from
+                .duration_since(now)
+                .unwrap_or_default()
+                .as_secs();
+            tracing::error!(target: "plugin/tls", "The certificate for {names} is not good for another {ahead} s: this machine's clock is behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_once_an_hour_and_when_it_gets_worse() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut alarms = Alarms::default();
+        for (now, expired, said) in [
+            (10_000, false, true),
+            (10_100, false, false),
+            (10_200, true, true),
+            (13_000, true, false),
+            (13_800, true, true),
+            (5_000, true, true),
+        ] {
+            assert_eq!(alarms.raise(at(now), expired), said, "{now}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The directive's lines.
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use corten_plugin::corefile::{Line, Token};
+use corten_plugin::wire::Name;
+use corten_plugin::{Exchange, Setup, SetupError, Zones};
+use corten_tsig::{Key, Keyring};
+use ipnet::IpNet;
+
+const PROPERTIES: &[&str] = &["to", "source", "key"];
+/// Port of those that are notified.
+const PORT: u16 = 53;
+
+/// One occurrence of the directive: who may have which zones, and who is told of changes.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) zones: Zones,
+    admitted: Vec<IpNet>,
+    /// `*`.
+    anybody: bool,
+    /// Who is notified.
+    pub(crate) notified: Vec<SocketAddr>,
+    /// Where notifications come from.
+    pub(crate) source: Option<IpAddr>,
+    /// Keys one of which a request must be signed with; none: it need not be.
+    pub(crate) keys: Vec<Arc<Key>>,
+}
+
+/// Every occurrence in a block.
+#[derive(Debug)]
+pub(crate) struct Policies(Vec<Policy>);
+
+impl Policies {
+    /// Reads the block's directives.
+    pub(crate) fn read(setup: &Setup<'_>) -> Result<Self, SetupError> {
+        let mut all: Vec<Policy> = Vec::new();
+        for line in setup.occurrences()? {
+            let policy = Policy::read(setup, &line)?;
+            for zone in policy.zones.names() {
+                if all.iter().any(|other| other.zones.names().contains(zone)) {
+                    tracing::warn!(
+                        target: "plugin/transfer",
+                        "{}:{} - zone {zone} has a transfer directive further up; that one counts",
+                        line.name.at.file, line.name.at.line
+                    );
+                }
+            }
+            all.push(policy);
+        }
+        Ok(Self(all))
+    }
+
+    /// Everybody may have these zones.
+    #[cfg(test)]
+    pub(crate) fn everybody(zones: Zones) -> Self {
+        Self(vec![Policy {
+            zones,
+            admitted: Vec::new(),
+            anybody: true,
+            notified: Vec::new(),
+            source: None,
+            keys: Vec::new(),
+        }])
+    }
+
+    /// The first occurrence with the longest zone that a name is in.
+    pub(crate) fn of(&self, name: &Name) -> Option<&Policy> {
+        let mut best: Option<(usize, &Policy)> = None;
+        for policy in &self.0 {
+            let Some(zone) = policy.zones.matches(name) else {
+                continue;
+            };
+            if best.is_none_or(|(labels, _)| zone.label_count() > labels) {
+                best = Some((zone.label_count(), policy));
+            }
+        }
+        best.map(|(_, policy)| policy)
+    }
+}
+
+impl Policy {
+    fn read(setup: &Setup<'_>, line: &Line<'_>) -> Result<Self, SetupError> {
+        let mut policy = Self {
+            zones: setup.zones(&line.args)?,
+            admitted: Vec::new(),
+            anybody: false,
+            notified: Vec::new(),
+            source: None,
+            keys: Vec::new(),
+        };
+        let mut has_to = false;
+        for option in line.lines() {
+            option.no_block()?;
+            match option.name.text.as_str() {
+                "to" => {
+                    has_to = true;
+                    for word in option.at_least(1)? {
+                        policy.admit(word)?;
+                    }
+                }
+                "source" => {
+                    let word = option.one_arg()?;
+                    let ip = word.text.parse().map_err(|_| {
+                        word.error(format!("invalid source address \"{}\"", word.text))
+                    })?;
+                    if policy.source.replace(ip).is_some() {
+                        return Err(word.error("source already specified").into());
+                    }
+                }
+                "key" => {
+                    for word in option.at_least(1)? {
+                        policy.keys.push(key(setup, word)?);
+                    }
+                }
+                _ => return Err(option.unknown_property(PROPERTIES).into()),
+            }
+        }
+        match has_to {
+            true => Ok(policy),
+            false => Err(line
+                .name
+                .error("'to' is required")
+                .help("say who may have the zone: 'to ADDRESS...', or 'to *' for everybody")
+                .into()),
+        }
+    }
+
+    fn admit(&mut self, word: &Token) -> Result<(), SetupError> {
+        if word.text == "*" {
+            self.anybody = true;
+        } else if let Ok(net) = word.text.parse::<IpNet>() {
+            self.admitted.push(net);
+        } else if let Some(address) = address(&word.text) {
+            self.admitted.push(address.ip().into());
+            if !self.notified.contains(&address) {
+                self.notified.push(address);
+            }
+        } else {
+            return Err(word
+                .error(format!("not an IP address: \"{}\"", word.text))
+                .help(
+                    "an address is IP, IP:PORT, a network such as 192.0.2.0/24, or * for everybody",
+                )
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Whether a client may have the zone.
+    pub(crate) fn admits(&self, ex: &Exchange) -> bool {
+        let ip = ex.client.ip();
+        let by_address = self.anybody || self.admitted.iter().any(|net| net.contains(&ip));
+        let by_key = || {
+            let signer = ex.signer().map(|signer| &signer.key);
+            self.keys.iter().any(|key| Some(&key.name) == signer)
+        };
+        by_address && (self.keys.is_empty() || by_key())
+    }
+}
+
+/// `IP` or `IP:PORT`.
+fn address(text: &str) -> Option<SocketAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    match bare.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) => Some((ip, PORT).into()),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+/// A key of the block's *tsig*.
+fn key(setup: &Setup<'_>, word: &Token) -> Result<Arc<Key>, SetupError> {
+    let name: Name = word
+        .text
+        .parse()
+        .map_err(|error| word.error(format!("key '{}': {error}", word.text)))?;
+    let known = setup
+        .parts
+        .offers
+        .all::<Keyring>()
+        .find_map(|keys| keys.get(&name));
+    known.cloned().ok_or_else(|| {
+        word.error(format!("key \"{name}\" is not known"))
+            .help(
+                "keys are those of the block's tsig directive: 'secret NAME KEY' or 'secrets FILE'",
+            )
+            .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corten_plugin::Signer;
+    use corten_tsig::Secret;
+
+    fn policy(zones: &[&str]) -> Policy {
+        Policy {
+            zones: Zones::new(zones.iter().map(|zone| zone.parse().unwrap()).collect()),
+            admitted: Vec::new(),
+            anybody: false,
+            notified: Vec::new(),
+            source: None,
+            keys: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn addresses_may_have_ports() {
+        for (text, address_is) in [
+            ("192.0.2.1", Some("192.0.2.1:53")),
+            ("192.0.2.1:5300", Some("192.0.2.1:5300")),
+            ("2001:db8::1", Some("[2001:db8::1]:53")),
+            ("[2001:db8::1]", Some("[2001:db8::1]:53")),
+            ("[2001:db8::1]:5300", Some("[2001:db8::1]:5300")),
+            ("secondary.example", None),
+            ("192.0.2.1:", None),
+        ] {
+            let expected = address_is.map(|text| text.parse().unwrap());
+            assert_eq!(address(text), expected, "{text}");
+        }
+    }
+
+    /// The longest zone decides, by labels: not the text that sorts last.
+    #[test]
+    fn the_longest_zone_decides() {
+        let all = Policies(vec![
+            policy(&["example"]),
+            policy(&["zz.example", "b.a.example"]),
+            policy(&["a.example"]),
+            policy(&["example"]),
+        ]);
+        for (name, place) in [
+            ("example", Some(0)),
+            ("x.zz.example", Some(1)),
+            ("a.example", Some(2)),
+            ("b.a.example", Some(1)),
+            ("org", None),
+        ] {
+            let found = all.of(&name.parse().unwrap());
+            let expected = place.map(|place: usize| &all.0[place]);
+            assert!(
+                found.map(std::ptr::from_ref) == expected.map(std::ptr::from_ref),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_are_asked_for_beside_addresses() {
+        let mut ex = Exchange::new();
+        ex.client = "192.0.2.7:1234".parse().unwrap();
+        let mut own = policy(&["example"]);
+        assert!(!own.admits(&ex));
+        own.admitted.push("192.0.2.0/28".parse().unwrap());
+        assert!(own.admits(&ex));
+        let name: Name = "one.key".parse().unwrap();
+        let secret = Secret::from_base64("YQ==").unwrap();
+        own.keys
+            .push(Arc::new(Key::new(name.clone(), None, secret)));
+        assert!(!own.admits(&ex));
+        ex.set_signer(Arc::new(Signer {
+            key: "two.key".parse().unwrap(),
+        }));
+        assert!(!own.admits(&ex));
+        ex.set_signer(Arc::new(Signer { key: name }));
+        assert!(own.admits(&ex));
+        ex.client = "198.51.100.1:1".parse().unwrap();
+        assert!(!own.admits(&ex));
+    }
+}

@@ -1,0 +1,257 @@
+//! Telling others that a zone has changed (RFC 1996).
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use corten_plugin::wire::message::Message;
+use corten_plugin::wire::{Class, Name, Opcode, Query, Question, Rcode, RecordType, same_question};
+use corten_tsig::{Key, Query as Signed, ResponseError};
+use corten_zone::{Listener, Slot};
+use tokio::net::UdpSocket;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Policies;
+
+/// How often one server is told, at most; CoreDNS's number.
+const TRIES: u32 = 3;
+/// How long the first answer is waited for; then twice and four times as long.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Servers that are told at the same time.
+const UNDER_WAY_MAX: usize = 64;
+/// Octets of the largest answer.
+const ANSWER_OCTETS_MAX: usize = 1232;
+
+/// Zones that changed, and the task that tells of them.
+pub(crate) struct Notifier {
+    policies: Arc<Policies>,
+    /// Those that others have not been told of yet; one that changes twice is told of once.
+    pending: Mutex<BTreeMap<Box<[u8]>, Name>>,
+    wake: Notify,
+    stopped: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Why a server does not know that a zone has changed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("no answer")]
+    Silence,
+    #[error("rcode was {0}")]
+    Rcode(Rcode),
+    #[error(transparent)]
+    Signature(#[from] ResponseError),
+}
+
+impl Listener for Notifier {
+    fn changed(&self, slot: &Slot) {
+        self.note(slot);
+    }
+}
+
+impl Notifier {
+    pub(crate) fn new(policies: Arc<Policies>) -> Arc<Self> {
+        Arc::new(Self {
+            policies,
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            stopped: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Has others told of a zone, if there are any and the zone has a version.
+    pub(crate) fn note(&self, slot: &Slot) {
+        let Ok(name) = Name::from_wire(slot.apex()) else {
+            return;
+        };
+        let wanted = self
+            .policies
+            .of(&name)
+            .is_some_and(|policy| !policy.notified.is_empty());
+        if wanted && slot.load().is_some() {
+            self.pending
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(slot.apex().into(), name);
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn start(self: &Arc<Self>) {
+        let notifier = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let stopped = notifier.stopped.clone();
+            stopped.run_until_cancelled(notifier.run()).await;
+        });
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.stopped.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn run(&self) {
+        let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+        loop {
+            self.wake.notified().await;
+            let zones =
+                std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+            for name in zones.into_values() {
+                let Some(policy) = self.policies.of(&name) else {
+                    continue;
+                };
+                for &server in &policy.notified {
+                    let Ok(room) = Arc::clone(&room).acquire_owned().await else {
+                        return;
+                    };
+                    let (name, source) = (name.clone(), policy.source);
+                    let (key, stopped) = (policy.keys.first().cloned(), self.stopped.clone());
+                    self.tasks.spawn(async move {
+                        let _room = room;
+                        let told = tell(&name, server, source, key.as_ref());
+                        if let Some(Err(error)) = stopped.run_until_cancelled(told).await {
+                            tracing::warn!(
+                                target: "plugin/transfer",
+                                "notify for zone \"{name}\" was not accepted by \"{server}\": {error}"
+                            );
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Tells one server, a few times if need be.
+async fn tell(
+    name: &Name,
+    server: SocketAddr,
+    source: Option<IpAddr>,
+    key: Option<&Arc<Key>>,
+) -> Result<(), Failure> {
+    let mut patience = PATIENCE;
+    let mut last = Failure::Silence;
+    for _ in 0..TRIES {
+        match timeout(patience, ask(name, server, source, key)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = Failure::Silence,
+        }
+        patience *= 2;
+    }
+    Err(last)
+}
+
+/// The message of one try: AA is set, as RFC 1996 section 3.3 has it.
+fn message(name: &Name) -> Vec<u8> {
+    let question = Question {
+        name: name.clone(),
+        rtype: RecordType::SOA,
+        class: Class::IN,
+    };
+    let mut octets = Query::ask(rand::random(), &question).octets().to_vec();
+    let flags = Opcode::NOTIFY.0 << 11 | 0x0400;
+    octets[2..4].copy_from_slice(&flags.to_be_bytes());
+    octets
+}
+
+async fn ask(
+    name: &Name,
+    server: SocketAddr,
+    source: Option<IpAddr>,
+    key: Option<&Arc<Key>>,
+) -> Result<(), Failure> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let own = source
+        .filter(|ip| ip.is_ipv4() == server.is_ipv4())
+        .unwrap_or(any);
+    let socket = UdpSocket::bind((own, 0)).await?;
+    // The kernel drops what does not come from there.
+    socket.connect(server).await?;
+    let mut query = message(name);
+    let mut signed = key.map(|key| Signed::sign(&mut query, key, now()));
+    socket.send(&query).await?;
+    let mut buffer = vec![0; ANSWER_OCTETS_MAX];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        let octets = buffer.get(..length).unwrap_or_default();
+        let Ok(answer) = Message::read(octets) else {
+            continue;
+        };
+        let ours = answer.is_response()
+            && answer.opcode() == Opcode::NOTIFY
+            && query.starts_with(&answer.id().to_be_bytes())
+            && (answer.questions() == 0 || same_question(&query, octets));
+        if !ours {
+            continue;
+        }
+        if let Some(signed) = &mut signed {
+            signed.verify(octets, now())?;
+        }
+        return match answer.rcode() {
+            Rcode::NOERROR => Ok(()),
+            rcode => Err(Failure::Rcode(rcode)),
+        };
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn server() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    /// Answers with each of these RCODEs in turn, and returns how many were asked for.
+    async fn answer(socket: UdpSocket, rcodes: &[u8]) -> usize {
+        let mut buffer = [0; 512];
+        for rcode in rcodes {
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let reply = &mut buffer[..length];
+            assert_eq!(reply[2..4], [0x24, 0]);
+            // What is not the answer does not count.
+            let stray = [&[reply[0] ^ 1][..], &reply[1..]].concat();
+            socket.send_to(&stray, from).await.unwrap();
+            reply[2] |= 0x80;
+            reply[3] = *rcode;
+            socket.send_to(reply, from).await.unwrap();
+        }
+        rcodes.len()
+    }
+
+    #[tokio::test]
+    async fn a_server_is_told_until_it_agrees() {
+        let name: Name = "example".parse().unwrap();
+        for (rcodes, result) in [
+            (&[0][..], "Ok(())"),
+            (&[5, 0], "Ok(())"),
+            (&[5, 2, 5], "Err(Rcode(Rcode(5)))"),
+        ] {
+            let (socket, address) = server().await;
+            let told = tell(&name, address, None, None);
+            let (told, answered) = tokio::join!(told, answer(socket, rcodes));
+            assert_eq!(format!("{told:?}"), result);
+            assert_eq!(answered, rcodes.len());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! *tsig*: keys, and signatures of queries and answers (RFC 8945).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `config` | the directive's lines |
+//! | here | the decisions |
+mod config;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use corten_plugin::wire::{Name, Rcode};
+use corten_plugin::{Directive, Exchange, Flow, Plugin, Seal, Setup, SetupError, Signer, Updates};
+use corten_tsig::{Answer, Keyring, verify};
+
+use config::Config;
+
+/// The directive.
+pub static PLUGIN: Directive = Directive {
+    name: "tsig",
+    setup,
+    readme: include_str!("../README.md"),
+};
+
+struct Tsig {
+    config: Config,
+}
+
+fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
+    let config = Config::read(setup)?;
+    // For those of the block that sign and verify messages of their own.
+    setup.provide(Arc::<Keyring>::clone(&config.keys));
+    setup.push(Tsig { config });
+    Ok(())
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Signs what answers a query.
+struct Signed(Answer);
+
+impl Seal for Signed {
+    fn room(&self) -> usize {
+        self.0.room()
+    }
+
+    fn seal(&mut self, out: &mut Vec<u8>, start: usize) {
+        self.0.sign(out, start, now());
+    }
+}
+
+impl Tsig {
+    /// Whether a query must be signed.
+    fn requires(&self, ex: &Exchange) -> bool {
+        self.config.types.has(&ex.query.question.rtype)
+            || self.config.opcodes.has(&ex.query.opcode())
+    }
+
+    /// Whether a question in a client's name is asked for one who has a key of ours.
+    fn is_for_signer(&self, ex: &Exchange) -> bool {
+        let known = |key: &Name| self.config.keys.get(key).is_some();
+        ex.signer().is_some_and(|signer| known(&signer.key))
+    }
+
+    fn unsigned(&self, ex: &mut Exchange) -> Flow {
+        if !self.requires(ex) || self.is_for_signer(ex) {
+            return Flow::Pass;
+        }
+        tracing::debug!(
+            target: "plugin/tsig",
+            "rejecting '{}' request without TSIG", ex.query.question.rtype
+        );
+        ex.answer(Rcode::REFUSED)
+    }
+}
+
+impl Plugin for Tsig {
+    fn name(&self) -> &'static str {
+        "tsig"
+    }
+
+    fn any_class(&self) -> bool {
+        true
+    }
+
+    fn updates(&self) -> Updates {
+        Updates::See
+    }
+
+    fn on_query(&self, ex: &mut Exchange) -> Flow {
+        if self.config.zones.matches(&ex.query.question.name).is_none() {
+            return Flow::Pass;
+        }
+        let Some(message) = ex.query.signed_octets() else {
+            return self.unsigned(ex);
+        };
+        let verdict = match verify(message, &self.config.keys, now()) {
+            Ok(Some(verdict)) => verdict,
+            Ok(None) => return self.unsigned(ex),
+            // RFC 8945 section 5.2.
+            Err(_) => return ex.answer(Rcode::FORMERR),
+        };
+        let key = verdict.answer.key().clone();
+        ex.query.remove_tsig();
+        ex.seal_with(Box::new(Signed(verdict.answer)));
+        if let Some(refusal) = verdict.refusal {
+            tracing::debug!(
+                target: "plugin/tsig",
+                "TSIG validation failed: {} {refusal}", ex.query.question.rtype
+            );
+            return ex.answer(Rcode::NOTAUTH);
+        }
+        ex.set_signer(Arc::new(Signer { key }));
+        Flow::Pass
+    }
+}
+
+#[cfg(test)]
+mod tests;
