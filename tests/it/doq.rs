@@ -1,11 +1,13 @@
 //! What RFC 9250 demands of a server, and DNS over HTTP/3 beyond what cases can ask.
+use std::io::Write;
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use quinn::VarInt;
 
 use crate::certificates;
-use crate::client::{Options, Query};
+use crate::client::{self, Options, Query};
 use crate::message::Message;
 use crate::quic::{Client, code, exchange, frame, framed, post, response};
 use crate::server::{Folder, Process, free_port};
@@ -276,6 +278,83 @@ fn http3_refuses_what_is_no_query() -> Result<(), Failed> {
     Ok(())
 }
 
+/// RFC 8467: a reply is padded when its query was, and the transport is encrypted.
+fn replies_are_padded_where_queries_are() -> Result<(), Failed> {
+    let (folder, [plain, tls, quic, https3]) = (Folder::new(), [(); 4].map(|()| free_port()));
+    certificates::write(folder.path());
+    let corefile = format!(
+        ".:{plain} {{\n bind 127.0.0.1\n whoami\n}}\ntls://.:{tls} quic://.:{quic} https3://.:{https3} {{\n \
+         bind 127.0.0.1\n tls cert.pem key.pem\n whoami\n}}\n"
+    );
+    let _process = Process::serve(&folder, &corefile);
+    for (option, is_padded) in [("12:0000", true), ("10:0102030405060708", false)] {
+        let opts = Options::from([("option".to_owned(), option.to_owned())]);
+        let query = Query::new("www.example", "A", &opts);
+        let client = Client::new("doq", folder.path());
+        let connection = client.connect(quic).expect("a connection");
+        let over_quic = client.run(exchange(&connection, &framed(&query))).flatten();
+        let client = Client::new("h3", folder.path());
+        let connection = client.connect(https3).expect("a connection");
+        let request = post("/dns-query", &query.wire);
+        let over_http = client.run(exchange(&connection, &request)).flatten();
+        let address = ([127, 0, 0, 1], tls).into();
+        let patience = Duration::from_secs(10);
+        let mut stream = client::tls(address, patience, &opts, folder.path())?;
+        stream.write_all(&framed(&query))?;
+        let over_tls = client::read_message(&mut stream)?;
+        let mut stream = client::tcp(([127, 0, 0, 1], plain).into(), patience)?;
+        stream.write_all(&framed(&query))?;
+        let over_tcp = client::read_message(&mut stream)?;
+        for (what, length) in [
+            ("quic", over_quic.expect("an answer").len() - 2),
+            ("https3", response(&over_http.expect("an answer")).1.len()),
+            ("tls", over_tls.len()),
+        ] {
+            assert_eq!(
+                length == 468,
+                is_padded,
+                "{what}: {length} octets, {option}"
+            );
+        }
+        assert!(over_tcp.len() < 200, "never in the clear");
+    }
+    Ok(())
+}
+
+/// RFC 9462: kdig reads what *ddr* says about the listeners that there are.
+fn listeners_are_discovered() -> Result<(), Failed> {
+    let (folder, [plain, tls, quic, https3]) = (Folder::new(), [(); 4].map(|()| free_port()));
+    certificates::write(folder.path());
+    let corefile = format!(
+        ".:{plain} {{\n bind 127.0.0.1\n ddr dns.example.org\n whoami\n}}\n\
+         tls://.:{tls} quic://.:{quic} https3://.:{https3} {{\n \
+         bind 127.0.0.1\n tls cert.pem key.pem\n whoami\n}}\n"
+    );
+    let _process = Process::serve(&folder, &corefile);
+    let port = plain.to_string();
+    let kdig = Command::new("kdig")
+        .args([
+            "@127.0.0.1",
+            "-p",
+            &port,
+            "+short",
+            "_dns.resolver.arpa",
+            "TYPE64",
+        ])
+        .output()?;
+    let said = String::from_utf8(kdig.stdout)?;
+    let hint = "ipv4hint=127.0.0.1";
+    let expected = format!(
+        "1 dns.example.org. alpn=doq port={quic} {hint}\n\
+         2 dns.example.org. alpn=dot port={tls} {hint}\n\
+         3 dns.example.org. alpn=h3 port={https3} {hint} dohpath=/dns-query{{?dns}}\n"
+    );
+    // Older ones have no name for the key of the path.
+    let said = said.replace('"', "").replace("key7=", "dohpath=");
+    assert_eq!(said, expected);
+    Ok(())
+}
+
 /// One connection more than a listener may have.
 fn http3_connections_are_bounded() -> Result<(), Failed> {
     let served = serve("https3", " https3 {\n  max_connections 5\n }\n whoami");
@@ -313,7 +392,7 @@ fn http3_connections_are_bounded() -> Result<(), Failed> {
 
 pub(crate) fn trials() -> Vec<Trial> {
     type Test = fn() -> Result<(), Failed>;
-    let tests: [(&str, Test); 7] = [
+    let tests: [(&str, Test); 9] = [
         ("mistakes_end_the_connection", mistakes_end_the_connection),
         (
             "a_reset_stream_is_nobodys_mistake",
@@ -335,6 +414,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "http3_refuses_what_is_no_query",
             http3_refuses_what_is_no_query,
         ),
+        (
+            "replies_are_padded_where_queries_are",
+            replies_are_padded_where_queries_are,
+        ),
+        ("listeners_are_discovered", listeners_are_discovered),
         (
             "http3_connections_are_bounded",
             http3_connections_are_bounded,

@@ -61,17 +61,25 @@ impl Served {
     }
 }
 
-/// Thousands of streams with one octet each, and no more.
+/// Thousands of streams with one octet each, and no more; on more than one worker's share of them
+/// connections are closed before their time. Answers that wait, such as from an upstream, are not
+/// kept out.
 fn unfinished_streams_cost_nothing() -> Result<(), Failed> {
-    let served = serve(" timeouts {\n  read 2s\n }\n quic {\n  worker_pool_size 1\n }\n whoami");
+    let served = serve(
+        " timeouts {\n  read 3s\n }\n quic {\n  worker_pool_size 2\n }\n erratic {\n  drop 0\n  delay 1 10ms\n }",
+    );
     let client = Client::new("doq", served.folder.path());
     let (mut streams, mut connections) = (Vec::new(), Vec::new());
-    for _ in 0..20 {
+    for _ in 0..60 {
         let connection = client.connect(served.quic).expect("a connection");
         client.run(async {
             for _ in 0..200 {
-                let (mut send, recv) = connection.open_bi().await.unwrap();
-                send.write_all(&[0]).await.unwrap();
+                let Ok((mut send, recv)) = connection.open_bi().await else {
+                    break;
+                };
+                if send.write_all(&[0]).await.is_err() {
+                    break;
+                }
                 streams.push((send, recv));
             }
         });
@@ -83,8 +91,8 @@ fn unfinished_streams_cost_nothing() -> Result<(), Failed> {
         let end = client
             .run(connection.closed())
             .expect("it is ended in time");
-        // DOQ_PROTOCOL_ERROR.
-        assert_eq!(code(&end), Some(2), "{end}");
+        // DOQ_PROTOCOL_ERROR, or DOQ_EXCESSIVE_LOAD.
+        assert!(matches!(code(&end), Some(2 | 4)), "{end}");
     }
     served.serves_others();
     Ok(())

@@ -94,6 +94,10 @@ pub(crate) const QUIC_WINDOW: u32 = 32 * 1024;
 pub(crate) const QUIC_SEND_WINDOW: u64 = 128 * 1024;
 /// Octets of unfinished queries, and of replies that do not fit into the window, on one connection.
 pub(crate) const QUIC_HELD_OCTETS: usize = 192 * 1024;
+/// Streams of one worker whose query or end has not come yet. When half of them are taken a connection
+/// may have no more than a few; lost packets explain those.
+pub(crate) const QUIC_UNFINISHED_MAX: usize = 8192;
+pub(crate) const QUIC_UNFINISHED_FEW: usize = 16;
 /// Octets of a handshake's messages that are kept until those before them arrive.
 pub(crate) const QUIC_CRYPTO_OCTETS: usize = 16 * 1024;
 /// Handshakes of one worker under way from which on clients must show first that they receive what is

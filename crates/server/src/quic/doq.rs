@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::frame::{Frame, frame, may_be_query};
-use super::link::{Counters, Held, Link, Work, excessive_load, is_replayable};
+use super::link::{Claim, Counters, Held, Link, Unfinished, excessive_load, is_replayable};
 use super::{DOQ_NO_ERROR, now};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::generation::{Generation, Table};
@@ -168,9 +168,17 @@ impl Doq {
         let all_sent = sent == self.output.len() && send.finish().is_ok();
         if !all_sent || !ended || then.is_some() {
             let rest = self.output[sent..].to_vec();
+            let unfinished = match ended {
+                true => None,
+                false => match self.link.unfinished() {
+                    None => return self.overloaded(),
+                    unfinished => unfinished,
+                },
+            };
             let task = self.task(send, recv);
             let ex = std::mem::replace(&mut self.ex, pool::take());
-            tokio::spawn(task.rest(rest, all_sent, ended, then.map(|chain| (ex, chain))));
+            let then = then.map(|chain| (ex, chain));
+            tokio::spawn(task.rest(rest, all_sent, unfinished, then));
         }
     }
 
@@ -183,18 +191,27 @@ impl Doq {
         begun: Bytes,
         waits: Option<(Arc<Chain>, u8, Phase)>,
     ) {
-        // As for all transports, the newest that would wait is the one to lose.
-        let Some(place) = Place::take() else {
-            let _ = send.reset(excessive_load(self.link.listener.transport));
-            return;
-        };
+        let mut claim = Claim::default();
+        if waits.is_some() {
+            // As for all transports, the newest that would wait is the one to lose.
+            claim.place = Place::take();
+            if claim.place.is_none() {
+                let _ = send.reset(excessive_load(self.link.listener.transport));
+                return;
+            }
+            claim.work = Some(self.link.work());
+        } else {
+            claim.unfinished = self.link.unfinished();
+            if claim.unfinished.is_none() {
+                return self.overloaded();
+            }
+        }
         let Some(held) = self.link.hold(begun.len()) else {
             return self.overloaded();
         };
         let task = self.task(send, recv);
         let ex = std::mem::replace(&mut self.ex, pool::take());
-        let work = waits.is_some().then(|| self.link.work());
-        tokio::spawn(task.run(ex, begun, waits, work, held, place));
+        tokio::spawn(task.run(ex, begun, waits, claim, held));
     }
 
     fn task(&self, send: SendStream, recv: RecvStream) -> Stream {
@@ -238,9 +255,8 @@ impl Stream {
         mut ex: Box<Exchange>,
         begun: Bytes,
         mut waits: Option<(Arc<Chain>, u8, Phase)>,
-        mut work: Option<Work>,
+        mut claim: Claim,
         mut held: Held,
-        _place: Place,
     ) {
         let mut output = vec![0, 0];
         let mut answered = None;
@@ -260,7 +276,7 @@ impl Stream {
             if ex.query.edns_option(TCP_KEEPALIVE).is_some() {
                 return violated(&self.link, &self.counters);
             }
-            work = Some(self.link.work());
+            claim.work = Some(self.link.work());
             if !self.link.is_shaken() && !is_replayable(&ex.query) {
                 // The connection ends when the handshake is not over in time.
                 tokio::select! {
@@ -277,10 +293,16 @@ impl Stream {
                 }
                 Outcome::Waits(waiting) => {
                     waits = Some((Arc::clone(waiting.chain), waiting.at, waiting.phase));
+                    claim.place = Place::take();
+                    if claim.place.is_none() {
+                        let _ = self
+                            .send
+                            .reset(excessive_load(self.link.listener.transport));
+                        return;
+                    }
                 }
             }
         }
-        let _work = work.unwrap_or_else(|| self.link.work());
         if let Some((chain, at, phase)) = waits {
             let table = Arc::clone(&self.table);
             let waiting: &Semaphore = table.waiting();
@@ -312,6 +334,7 @@ impl Stream {
             finish_afterwards(&mut ex, &self.table, &chain).await;
         }
         pool::give(ex);
+        (claim.place, claim.work) = (None, None);
         self.see_end(false).await;
     }
 
@@ -353,10 +376,9 @@ impl Stream {
         mut self,
         reply: Vec<u8>,
         all_sent: bool,
-        ended: bool,
+        unfinished: Option<Unfinished>,
         then: Option<(Box<Exchange>, Arc<Chain>)>,
     ) {
-        let Some(_place) = Place::take() else { return };
         if !all_sent {
             let _work = self.link.work();
             let Some(_held) = self.link.hold(reply.len()) else {
@@ -364,11 +386,13 @@ impl Stream {
             };
             self.reply(&reply).await;
         }
-        if let Some((mut ex, chain)) = then {
+        if let Some((mut ex, chain)) = then
+            && let Some(_place) = Place::take()
+        {
             finish_afterwards(&mut ex, &self.table, &chain).await;
             pool::give(ex);
         }
-        self.see_end(ended).await;
+        self.see_end(unfinished.is_none()).await;
     }
 
     /// Reads until a whole query is there.

@@ -14,7 +14,7 @@ use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-use super::link::{Held, Link, is_replayable};
+use super::link::{Held, Link, Unfinished, is_replayable};
 use super::now;
 use super::response::{Scratch, status};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
@@ -260,15 +260,16 @@ impl Connection {
         let Some(held) = self.link.hold(rest.len()) else {
             return end(&self.link, Fault::Connection(Code::ExcessiveLoad), None);
         };
-        let Some(place) = Place::take() else { return };
         let mut stream = self.stream(send, recv);
         let work = self.link.work();
         tokio::spawn(async move {
-            let (_held, _place, _work) = (held, place, work);
+            let (_held, _work) = (held, work);
             if !all_sent {
                 stream.send(&rest).await;
             }
-            if let Some((mut ex, chain)) = then {
+            if let Some((mut ex, chain)) = then
+                && let Some(_place) = Place::take()
+            {
                 finish_afterwards(&mut ex, &stream.table, &chain).await;
                 pool::give(ex);
             }
@@ -276,27 +277,24 @@ impl Connection {
     }
 
     /// Leaves a request that is not whole yet to a task.
-    fn leave(&mut self, mut send: SendStream, recv: RecvStream, reader: Reader) {
-        let Some(place) = Place::take() else {
-            let _ = send.reset(code(Code::ExcessiveLoad));
-            return;
-        };
-        let Some(held) = self.link.hold(reader.held()) else {
+    fn leave(&mut self, send: SendStream, recv: RecvStream, reader: Reader) {
+        let (Some(unfinished), Some(held)) =
+            (self.link.unfinished(), self.link.hold(reader.held()))
+        else {
             return end(&self.link, Fault::Connection(Code::ExcessiveLoad), None);
         };
         let stream = self.stream(send, recv);
-        tokio::spawn(stream.run(reader, held, place));
+        tokio::spawn(stream.run(reader, held, unfinished));
     }
 
     /// Leaves a request that must wait for the handshake to a task.
-    fn answer_later(&mut self, mut send: SendStream, recv: RecvStream, request: Request) {
-        let Some(place) = Place::take() else {
-            let _ = send.reset(code(Code::ExcessiveLoad));
-            return;
+    fn answer_later(&mut self, send: SendStream, recv: RecvStream, request: Request) {
+        let Some(unfinished) = self.link.unfinished() else {
+            return end(&self.link, Fault::Connection(Code::ExcessiveLoad), None);
         };
         let stream = self.stream(send, recv);
         tokio::spawn(async move {
-            let _place = place;
+            let _unfinished = unfinished;
             stream.answer(request).await;
         });
     }
@@ -324,7 +322,7 @@ struct Stream {
 
 impl Stream {
     /// Reads the rest of a request and answers it.
-    async fn run(mut self, mut reader: Reader, mut held: Held, _place: Place) {
+    async fn run(mut self, mut reader: Reader, mut held: Held, unfinished: Unfinished) {
         let deadline = Instant::now() + self.table.tuning.streams.first_query;
         while !reader.is_hopeless() {
             let more = self.recv.read_chunk(usize::MAX, true);
@@ -353,6 +351,7 @@ impl Stream {
                 }
             }
         }
+        drop(unfinished);
         let hopeless = reader.is_hopeless();
         match reader.finish() {
             Ok(request) => {
@@ -400,6 +399,10 @@ impl Stream {
             }
             Outcome::Waits(waiting) => {
                 let waits = (Arc::clone(waiting.chain), waiting.at, waiting.phase);
+                let Some(_place) = Place::take() else {
+                    let _ = self.send.reset(code(Code::ExcessiveLoad));
+                    return;
+                };
                 return self.go_on(ex, waits, scratch).await;
             }
         };

@@ -1,4 +1,5 @@
 //! What the queries of one connection share.
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,7 @@ use crate::answer::Journey;
 use crate::connections::Member;
 use crate::generation::Listener;
 use crate::limits;
+use crate::udp::Place;
 
 /// DOQ_EXCESSIVE_LOAD (RFC 9250 section 8.4) and H3_EXCESSIVE_LOAD (RFC 9114 section 8.1).
 const DOQ_EXCESSIVE_LOAD: VarInt = VarInt::from_u32(4);
@@ -27,6 +29,11 @@ pub(super) fn excessive_load(scheme: Scheme) -> VarInt {
         Scheme::Https3 => H3_EXCESSIVE_LOAD,
         _ => DOQ_EXCESSIVE_LOAD,
     }
+}
+
+thread_local! {
+    /// Streams of this worker that are not finished.
+    static UNFINISHED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// One connection, for all tasks that answer its queries.
@@ -43,6 +50,8 @@ pub(super) struct Link {
     waiting: AtomicUsize,
     /// Told when there are none any more.
     answered: Notify,
+    /// Streams whose query or end has not come yet.
+    unfinished: AtomicUsize,
 }
 
 impl Link {
@@ -60,6 +69,7 @@ impl Link {
             held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             answered: Notify::new(),
+            unfinished: AtomicUsize::new(0),
         })
     }
 
@@ -128,6 +138,19 @@ impl Link {
         (before + octets <= limits::QUIC_HELD_OCTETS).then_some(held)
     }
 
+    /// One more stream whose query or end has not come yet; nothing when there are too many.
+    pub(super) fn unfinished(self: &Arc<Self>) -> Option<Unfinished> {
+        let all = UNFINISHED.with(Cell::get);
+        let own = self.unfinished.load(Relaxed);
+        let is_crowded = all >= limits::QUIC_UNFINISHED_MAX / 2;
+        if all >= limits::QUIC_UNFINISHED_MAX || is_crowded && own >= limits::QUIC_UNFINISHED_FEW {
+            return None;
+        }
+        UNFINISHED.with(|count| count.set(all + 1));
+        self.unfinished.fetch_add(1, Relaxed);
+        Some(Unfinished(Arc::clone(self)))
+    }
+
     /// Ends the connection; what was sent last still arrives.
     pub(super) async fn part(&self, code: VarInt) {
         until_last_words_arrive(&self.connection).await;
@@ -145,6 +168,27 @@ impl Drop for Work {
         }
         self.0.heard(Instant::now());
     }
+}
+
+/// A stream that is not finished. Dropped on the thread that began it.
+pub(super) struct Unfinished(Arc<Link>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.unfinished.fetch_sub(1, Relaxed);
+        let _ = UNFINISHED.try_with(|count| count.set(count.get().saturating_sub(1)));
+    }
+}
+
+/// What a stream in a task of its own takes up, as long as it does.
+#[derive(Default)]
+pub(super) struct Claim {
+    /// Its query or its end has not come yet.
+    pub(super) unfinished: Option<Unfinished>,
+    /// It waits for the network.
+    pub(super) place: Option<Place>,
+    /// It is being answered.
+    pub(super) work: Option<Work>,
 }
 
 /// Octets that a connection holds.
