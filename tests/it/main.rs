@@ -8,6 +8,8 @@
 //! | [`http`] | an HTTP client, and the steps of cases that need one |
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
+//! | [`tsig`], [`axfr`] | signatures and zone transfers, as cases have them |
+//! | [`peers`] | zones to and from NSD, Knot and BIND |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
@@ -25,6 +27,7 @@
 
 mod acme;
 mod architecture;
+mod axfr;
 mod base64;
 mod caching;
 mod cases;
@@ -39,6 +42,7 @@ mod life;
 mod message;
 mod panics;
 mod parallel;
+mod peers;
 mod proxied;
 mod readme;
 mod repeat;
@@ -46,6 +50,7 @@ mod run;
 mod server;
 mod sockets;
 mod transports;
+mod tsig;
 mod upstream;
 
 use libtest_mimic::Arguments;
@@ -58,6 +63,7 @@ fn main() {
     trials.extend(caching::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
+    trials.extend(peers::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());
     trials.extend(message::trials());

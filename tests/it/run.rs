@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use regex::{Captures, Regex};
 
+use crate::axfr;
 use crate::base64;
 use crate::cases::Case;
 use crate::certificates;
@@ -16,6 +17,7 @@ use crate::http;
 use crate::message::Message;
 use crate::parallel::parallel;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
+use crate::tsig::Signature;
 use crate::upstream::Upstream;
 
 /// A case under way.
@@ -175,6 +177,10 @@ impl<'c> Run<'c> {
                 parallel(count, || self.query(&words[2..]))
             }
             "raw" => self.raw(words),
+            "axfr" => {
+                let (opts, port, rest) = self.options(words);
+                axfr::lines(rest[0], &opts, port, self.folder.path())
+            }
             "stream" => self.stream(words),
             "log" => self.log(words, expected),
             "upstream" => self
@@ -238,7 +244,11 @@ impl<'c> Run<'c> {
         let (opts, port, rest) = self.options(words);
         let query = Query::new(rest[0], rest.get(1).copied().unwrap_or("A"), &opts);
         match client::send(&query, &opts, port, self.folder.path()) {
-            Ok(reply) => reply.lines(&query.asked, &opts),
+            Ok(reply) => {
+                let mut lines = reply.lines(&query.asked, &opts);
+                lines.extend(query.signature.as_ref().map(Signature::line));
+                lines
+            }
             Err(NoAnswer(text)) => vec![text.to_owned()],
         }
     }
