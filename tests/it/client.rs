@@ -183,6 +183,7 @@ pub(crate) fn send(
         let reply =
             tls(address, timeout, opts, folder).and_then(|mut stream| converse(&mut stream, query));
         return reply.map_err(|error| match error.kind() {
+            _ if error.get_ref().is_some_and(|inner| inner.is::<NoAnswer>()) => error.into(),
             io::ErrorKind::ConnectionRefused
             | io::ErrorKind::TimedOut
             | io::ErrorKind::WouldBlock => error.into(),

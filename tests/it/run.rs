@@ -246,7 +246,9 @@ impl<'c> Run<'c> {
         match client::send(&query, &opts, port, self.folder.path()) {
             Ok(reply) => {
                 let mut lines = reply.lines(&query.asked, &opts);
-                lines.extend(query.signature.as_ref().map(Signature::line));
+                let shown = !opts.contains_key("brief") && !opts.contains_key("header");
+                let signature = query.signature.as_ref().filter(|_| shown);
+                lines.extend(signature.map(Signature::line));
                 lines
             }
             Err(NoAnswer(text)) => vec![text.to_owned()],

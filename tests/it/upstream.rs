@@ -216,7 +216,7 @@ impl Shared {
         // The answer so far: RCODE, flags beside QR and RA, records of the sections.
         let (mut rcode, mut flags, mut sections) = (
             0u16,
-            0x8080 | query.flags & 0x0110,
+            0x8080 | query.flags & 0x7910,
             [Vec::new(), Vec::new()],
         );
         let (mut id, mut asked) = (query.id, question.to_vec());

@@ -9,6 +9,7 @@ mod expression;
 mod master;
 mod proxy;
 mod records;
+mod signed;
 mod text;
 mod wire;
 
@@ -16,6 +17,7 @@ pub use expression::expression;
 pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
+pub use signed::{transfer, tsig};
 pub use text::{corefile, name};
 pub use wire::{query, reply};
 
@@ -23,7 +25,7 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
@@ -33,4 +35,6 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("query", query),
     ("record", record),
     ("reply", reply),
+    ("transfer", transfer),
+    ("tsig", tsig),
 ];
