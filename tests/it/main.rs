@@ -14,6 +14,7 @@
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
+//! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
 //! | [`caching`] | the cache with many clients and over reloads |
@@ -48,10 +49,12 @@ mod readme;
 mod repeat;
 mod run;
 mod server;
+mod signed;
 mod sockets;
 mod transports;
 mod tsig;
 mod upstream;
+mod validation;
 
 use libtest_mimic::Arguments;
 
@@ -70,5 +73,6 @@ fn main() {
     trials.extend(http::trials());
     trials.extend(transports::trials());
     trials.extend(sockets::trials());
+    trials.extend(validation::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

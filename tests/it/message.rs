@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libtest_mimic::Trial;
 
-use crate::extended_error;
+use crate::{extended_error, signed};
 
 /// Types that tests name.
 pub(crate) const TYPES: &[(&str, u16)] = &[
@@ -44,6 +44,7 @@ pub(crate) fn rcode_text(code: u16) -> String {
 pub(crate) fn type_number(name: &str) -> u16 {
     let known = TYPES
         .iter()
+        .chain(signed::TYPES)
         .find(|(known, _)| *known == name)
         .map(|(_, number)| *number);
     known
@@ -54,6 +55,7 @@ pub(crate) fn type_number(name: &str) -> u16 {
 fn type_name(number: u16) -> String {
     TYPES
         .iter()
+        .chain(signed::TYPES)
         .find(|(_, known)| *known == number)
         .map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
 }
@@ -102,6 +104,7 @@ pub(crate) struct Message {
     /// Size, flags and options of the OPT record.
     pub(crate) edns: Option<(u16, u16, Vec<EdnsOption>)>,
     pub(crate) rcode: u16,
+    pub(crate) wire: Vec<u8>,
 }
 
 fn u16_at(wire: &[u8], at: usize) -> Option<u16> {
@@ -160,6 +163,7 @@ impl Message {
             records: Vec::new(),
             edns: None,
             rcode: flags & 15,
+            wire: wire.to_vec(),
         };
         let mut at = 12;
         for _ in 0..counts[0] {
@@ -410,7 +414,8 @@ fn rdata_text(wire: &[u8], at: usize, rdata: &[u8], rtype: u16) -> Option<String
             }
             texts.join(" ")
         }
-        _ => format!("\\# {} {rdata:02x?}", rdata.len()),
+        _ => signed::rdata_text(rtype, rdata)
+            .unwrap_or_else(|| format!("\\# {} {rdata:02x?}", rdata.len())),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::http;
 use crate::message::Message;
 use crate::parallel::parallel;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
+use crate::signed;
 use crate::tsig::Signature;
 use crate::upstream::Upstream;
 
@@ -246,6 +247,9 @@ impl<'c> Run<'c> {
         match client::send(&query, &opts, port, self.folder.path()) {
             Ok(reply) => {
                 let mut lines = reply.lines(&query.asked, &opts);
+                if opts.contains_key("verify") {
+                    lines.extend(signed::verify(&reply, port, self.folder.path()));
+                }
                 let shown = !opts.contains_key("brief") && !opts.contains_key("header");
                 let signature = query.signature.as_ref().filter(|_| shown);
                 lines.extend(signature.map(Signature::line));

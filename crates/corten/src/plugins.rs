@@ -96,6 +96,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_erratic::PLUGIN,
     #[cfg(feature = "whoami")]
     corten_whoami::PLUGIN,
+    #[cfg(feature = "sign")]
+    corten_sign::PLUGIN,
     #[cfg(feature = "view")]
     corten_view::PLUGIN,
 ];

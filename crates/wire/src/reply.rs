@@ -13,6 +13,7 @@ mod compress;
 mod edit;
 mod order;
 mod rebuild;
+mod set;
 
 /// Where the question's name begins in every message (RFC 1035 section 4.1.4: a pointer there is
 /// `c0 0c`).

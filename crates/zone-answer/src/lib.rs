@@ -56,3 +56,6 @@ mod write;
 
 pub use answer::{answer, follow, refused};
 pub use table::ZoneTable;
+
+#[cfg(test)]
+mod tests;

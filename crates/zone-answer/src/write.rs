@@ -69,15 +69,10 @@ impl<'z> Writer<'z> {
         set: RrSet<'z>,
         ttl: u32,
     ) {
-        for rdata in set.rdata() {
-            let written = reply.push(section, owner, set.rtype, ttl, |out| {
-                self.rdata(out, &set, rdata);
-            });
-            if !written {
-                reply.truncated = true;
-                return;
-            }
-        }
+        let whole = reply.push_set(section, owner, set.rtype, ttl, set.rdata(), |out, rdata| {
+            self.rdata(out, &set, rdata);
+        });
+        reply.truncated |= !whole;
     }
 
     /// The first of a name's CNAME records, of which there should be one, with its signatures behind

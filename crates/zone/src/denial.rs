@@ -1,9 +1,11 @@
 //! Proofs that something is not there: NSEC (RFC 4035 section 3.1.3) and NSEC3 (RFC 5155 section 7.2).
+use std::cmp::Ordering;
+
 use corten_wire::{Name, RecordType};
 
 use crate::node::Node;
 use crate::nsec3::Chain;
-use crate::order::canonical;
+use crate::order::{canonical, sort_key};
 use crate::zone::{Zone, ZoneError};
 
 /// How a zone denies.
@@ -11,8 +13,9 @@ use crate::zone::{Zone, ZoneError};
 pub(crate) enum Denial {
     /// It does not.
     None,
-    /// Places of the nodes that have an NSEC record, in canonical order.
-    Nsec(Box<[u32]>),
+    /// Places of the nodes that have an NSEC record, in canonical order, each behind the number that
+    /// tells most of them apart.
+    Nsec(Box<[(u64, u32)]>),
     Nsec3(Box<Chain>),
 }
 
@@ -72,7 +75,10 @@ impl Denial {
         let nodes = zone
             .nodes()
             .filter(|node| node.set(RecordType::NSEC).is_some());
-        Ok(Self::Nsec(nodes.map(Node::place).collect()))
+        let key = |node: &Node<'_>| sort_key(node.name(), zone.apex().len());
+        Ok(Self::Nsec(
+            nodes.map(|node| (key(&node), node.place())).collect(),
+        ))
     }
 
     /// The type that proofs are made of; nothing where there are none.
@@ -191,10 +197,14 @@ impl Zone {
         self.add(chain.covering(&chain.hash(closer)), proof);
     }
 
-    fn cover(&self, nodes: &[u32], name: &[u8], proof: &mut Proof) {
-        let before = nodes.partition_point(|place| canonical(self.at(*place).name(), name).is_lt());
-        let place = before.checked_sub(1).and_then(|index| nodes.get(index));
-        self.add(place.copied(), proof);
+    fn cover(&self, nodes: &[(u64, u32)], name: &[u8], proof: &mut Proof) {
+        let asked = sort_key(name, self.apex().len());
+        let behind = nodes.partition_point(|(key, place)| match key.cmp(&asked) {
+            Ordering::Equal => canonical(self.at(*place).name(), name).is_lt(),
+            unequal => unequal.is_lt(),
+        });
+        let before = behind.checked_sub(1).and_then(|index| nodes.get(index));
+        self.add(before.map(|(_, place)| *place), proof);
     }
 
     fn add(&self, place: Option<u32>, proof: &mut Proof) {

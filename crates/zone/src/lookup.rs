@@ -112,3 +112,6 @@ fn data(node: Node<'_>, rtype: RecordType) -> Found<'_> {
     }
     node.signed_set(rtype).map_or(Found::NoData, Found::Data)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,36 +1,46 @@
 //! Canonical order of names (RFC 4034 section 6.1) and of serial numbers (RFC 1982).
 use std::cmp::Ordering;
 
-/// Labels of a name in wire form, the root's not included, first to last.
-fn labels(name: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = name;
-    std::iter::from_fn(move || {
-        let (length, behind) = rest.split_first()?;
-        let (label, next) = behind.split_at_checked(usize::from(*length))?;
-        rest = next;
-        (!label.is_empty()).then_some(label)
-    })
+/// Most labels of a name, and one for a malformed one.
+const LABELS_MAX: usize = 128;
+
+/// Where the labels of a name in wire form begin, the root's not included, and how many there are.
+#[inline]
+fn starts(name: &[u8]) -> ([u8; LABELS_MAX], usize) {
+    let (mut starts, mut count, mut at) = ([0; LABELS_MAX], 0, 0);
+    while let Some(&length) = name.get(at).filter(|length| **length != 0) {
+        let Some(place) = starts.get_mut(count) else {
+            break;
+        };
+        *place = at as u8;
+        count += 1;
+        at += 1 + usize::from(length);
+    }
+    (starts, count)
+}
+
+/// The label that begins at a place.
+#[inline]
+fn label(name: &[u8], start: u8) -> &[u8] {
+    let start = usize::from(start);
+    let length = name.get(start).copied().map_or(0, usize::from);
+    name.get(start + 1..start + 1 + length).unwrap_or_default()
 }
 
 /// Compares two names in wire form label by label from the root, letter case ignored; a name stands
 /// before the names below it.
 pub fn canonical(one: &[u8], other: &[u8]) -> Ordering {
-    let (mut left, mut right) = ([&[][..]; 128], [&[][..]; 128]);
-    let fill = |name, into: &mut [_; 128]| {
-        let mut count = 0;
-        for (place, label) in into.iter_mut().zip(labels(name)) {
-            *place = label;
-            count += 1;
-        }
-        count
-    };
-    let (lefts, rights) = (fill(one, &mut left), fill(other, &mut right));
+    let ((left, lefts), (right, rights)) = (starts(one), starts(other));
     let pairs = left[..lefts].iter().rev().zip(right[..rights].iter().rev());
-    for (one, other) in pairs {
+    for (at, place) in pairs {
+        let (one, other) = (label(one, *at), label(other, *place));
+        if one == other {
+            continue;
+        }
+        let (one, other) = (one.iter(), other.iter());
         match one
-            .iter()
             .map(u8::to_ascii_lowercase)
-            .cmp(other.iter().map(u8::to_ascii_lowercase))
+            .cmp(other.map(u8::to_ascii_lowercase))
         {
             Ordering::Equal => (),
             unequal => return unequal,
@@ -43,19 +53,10 @@ pub fn canonical(one: &[u8], other: &[u8]) -> Ordering {
 /// octets in that order, the apex's left out. Names with equal numbers are to be compared.
 pub(crate) fn sort_key(name: &[u8], apex_octets: usize) -> u64 {
     let relative = &name[..name.len().saturating_sub(apex_octets)];
-    let mut starts = [0u8; 128];
-    let mut count = 0;
-    let mut at = 0;
-    while at < relative.len() && count < starts.len() {
-        starts[count] = at as u8;
-        count += 1;
-        at += 1 + usize::from(relative[at]);
-    }
+    let (starts, count) = starts(relative);
     let (mut key, mut left) = (0u64, 64u32);
     for start in starts[..count].iter().rev() {
-        let start = usize::from(*start);
-        let length = usize::from(relative[start]);
-        for octet in relative[start + 1..].iter().take(length) {
+        for octet in label(relative, *start) {
             if left == 0 {
                 return key;
             }

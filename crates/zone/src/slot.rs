@@ -200,6 +200,14 @@ impl Past {
     }
 }
 
+impl Zone {
+    /// Whether both versions have the same records.
+    pub fn has_same_records(&self, other: &Self) -> bool {
+        let delta = Delta::bounded(self, other, 0);
+        delta.is_some_and(|delta| delta.before == delta.after)
+    }
+}
+
 impl Delta {
     /// What changed between two versions. A changed TTL removes the record and adds another.
     pub fn between(before: &Zone, after: &Zone) -> Self {

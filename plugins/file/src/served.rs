@@ -29,6 +29,8 @@ struct State {
     source: Option<Files>,
     /// The files as they were looked at last; the same need not be read again.
     seen: Option<Files>,
+    /// The mistake that was told last.
+    told: Option<String>,
     /// A version that is put into a slot which the generation before serves from, once this one
     /// starts.
     fresh: Option<Arc<Zone>>,
@@ -126,23 +128,26 @@ impl Served {
                 ..
             }) => (),
             Err(error) => {
-                let again = state.seen.replace(before);
-                // A mistake in an included file is looked at again, and not told again and again.
+                // A mistake in an included file is looked for again.
                 let included = *error.path != *self.path;
-                if included && again == state.seen {
-                    state.seen = None;
+                state.seen = (!included).then_some(before);
+                let told = Some(error.to_string());
+                if state.told != told {
+                    state.told = told;
+                    self.complain(&error);
                 }
-                self.complain(&error);
             }
         }
     }
 
     fn take_up(&self, loaded: Loaded, state: &mut State) {
         let (name, path, serial) = (&self.name, self.path.display(), loaded.zone.soa().serial);
-        let first = state.seen.replace(loaded.files.clone()).is_none();
-        let known = self.slot.load().as_ref().map(|zone| zone.soa().serial);
-        if !self.by_mtime && known == Some(serial) {
-            if !first {
+        (state.seen, state.told) = (Some(loaded.files.clone()), None);
+        if let Some(known) = self.slot.zone()
+            && known.soa().serial == serial
+            && !self.by_mtime
+        {
+            if !known.has_same_records(&loaded.zone) {
                 tracing::warn!(
                     target: "plugin/file",
                     "Zone \"{name}\" in \"{path}\" has changed, but not its SOA serial {serial}: the zone as it was is served on"

@@ -6,6 +6,8 @@
 //! | `rdata` | which fields each type has |
 //! | `decode` | notations of octets and numbers |
 //! | `fields` | how each kind of field is read |
+//! | [`write`] | records written |
+//! | [`write`] | records as text |
 //! | `special` | types whose RDATA is no row of fields: LOC, APL, SVCB and the like |
 //!
 //! Types without a form of their own, and all others as well, are read from the generic one of RFC
@@ -15,6 +17,7 @@ pub mod entry;
 mod fields;
 mod rdata;
 mod special;
+pub mod write;
 
 use crate::codes::{Class, RecordType};
 use crate::name::{Name, NameError};
