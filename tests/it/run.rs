@@ -460,15 +460,18 @@ impl<'c> Run<'c> {
         lines
     }
 
-    fn files(&self, pattern: &str) -> Vec<String> {
-        let pattern = Regex::new(&format!(
-            "^{}$",
-            regex::escape(pattern).replace(r"\*", ".*")
-        ))
-        .unwrap();
-        let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+    fn files(&self, text: &str) -> Vec<String> {
+        let pattern =
+            Regex::new(&format!("^{}$", regex::escape(text).replace(r"\*", ".*"))).unwrap();
+        let inside = text.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let entries = std::fs::read_dir(self.folder.path().join(inside)).unwrap();
+        let named = |name: &str| match inside {
+            "" => name.to_owned(),
+            inside => format!("{inside}/{name}"),
+        };
         let mut names: Vec<_> = entries
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .flatten()
+            .map(|entry| named(&entry.file_name().to_string_lossy()))
             .filter(|name| pattern.is_match(name))
             .collect();
         names.sort();

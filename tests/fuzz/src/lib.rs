@@ -5,6 +5,7 @@
 pub mod message;
 pub mod mutate;
 
+mod dnssec;
 mod expression;
 mod master;
 mod proxy;
@@ -13,6 +14,7 @@ mod signed;
 mod text;
 mod wire;
 
+pub use dnssec::{keyfile, rdata};
 pub use expression::expression;
 pub use master::master;
 pub use proxy::proxy;
@@ -29,10 +31,12 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
+    ("keyfile", keyfile),
     ("master", master),
     ("name", name),
     ("proxy", proxy),
     ("query", query),
+    ("rdata", rdata),
     ("record", record),
     ("reply", reply),
     ("transfer", transfer),
