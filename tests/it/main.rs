@@ -11,6 +11,7 @@
 //! | [`tsig`], [`axfr`] | signatures and zone transfers, as cases have them |
 //! | [`peers`] | zones to and from NSD, Knot and BIND |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
+//! | [`differential`] | random zones and questions, for us and for NSD, Knot and BIND |
 //! | [`forwarding`] | upstreams that fail in every way |
 //! | [`life`] | reloads and stops under load |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
@@ -36,6 +37,7 @@ mod certificates;
 mod client;
 mod collectors;
 mod compare;
+mod differential;
 mod extended_error;
 mod forwarding;
 mod http;
@@ -64,6 +66,7 @@ fn main() {
     trials.extend(architecture::trials());
     trials.extend(acme::trials());
     trials.extend(caching::trials());
+    trials.extend(differential::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
     trials.extend(peers::trials());

@@ -86,8 +86,12 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_hosts::PLUGIN,
     #[cfg(feature = "file")]
     corten_file::PLUGIN,
+    #[cfg(feature = "auto")]
+    corten_auto::PLUGIN,
     #[cfg(feature = "secondary")]
     corten_secondary::PLUGIN,
+    #[cfg(feature = "update")]
+    corten_update::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]

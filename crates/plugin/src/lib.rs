@@ -12,6 +12,7 @@ mod directive;
 pub mod endpoint;
 mod exchange;
 mod format;
+mod labels;
 mod listener;
 mod lookup;
 mod metadata;
@@ -40,6 +41,7 @@ pub use endpoint::{Announcement, Endpoint};
 pub use exchange::{BoxError, Exchange, Transport};
 pub use format::{Format, Told};
 pub use http;
+pub use labels::{ZoneLabel, ZoneLabels};
 pub use listener::{
     HeaderPolicy, ListenerOptions, Overload, ProxyProtocol, SessionTracking, StreamOptions,
 };

@@ -3,11 +3,11 @@
 //! A number is found by indices alone: site, zone, then what kind of query or reply it was. Its
 //! handle is made when the first of a kind is counted; from then on counting allocates nothing, takes
 //! no lock and compares no text.
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use corten_plugin::metrics::{Counter, Histogram, registry};
-use corten_plugin::wire::{Rcode, RecordType};
-use corten_plugin::{BySite, Exchange, Refusals, Site, Transport};
+use corten_plugin::wire::{Name, Rcode, RecordType};
+use corten_plugin::{BySite, Exchange, Refusals, Site, Transport, ZoneLabels};
 
 /// Seconds: 0.25 ms doubled fifteen times.
 const DURATION: &[f64] = &[
@@ -56,19 +56,31 @@ const fn type_index(rtype: RecordType) -> usize {
 /// The numbers of a server block.
 pub(crate) struct Counts {
     sites: BySite<Box<[ZoneCounts]>>,
+    /// Labels of each zone, as [`Exchange::zone`] counts them.
+    lengths: Box<[usize]>,
     links: OnceLock<Box<[&'static str]>>,
+    /// Zones beside those of the block.
+    more: OnceLock<Box<[Arc<ZoneLabels>]>>,
 }
 
 impl Counts {
     /// Those of a block with these zones, as [`Exchange::zone`] counts them.
-    pub(crate) fn new(zones: Vec<String>) -> Self {
+    pub(crate) fn new(zones: &[Name]) -> Self {
+        let names: Vec<_> = zones.iter().map(ToString::to_string).collect();
         Self {
             sites: BySite::new(move |site| {
                 let counts = |zone: &String| ZoneCounts::new(site, zone.clone());
-                zones.iter().map(counts).collect()
+                names.iter().map(counts).collect()
             }),
+            lengths: zones.iter().map(Name::label_count).collect(),
             links: OnceLock::new(),
+            more: OnceLock::new(),
         }
+    }
+
+    /// Tells which zones there are beside those of the block, before the first query.
+    pub(crate) fn add_zones(&self, zones: impl Iterator<Item = Arc<ZoneLabels>>) {
+        let _ = self.more.set(zones.collect());
     }
 
     /// Tells what the links of the chain are called, before the first query.
@@ -78,9 +90,25 @@ impl Counts {
 
     /// Counts a query that comes back up the chain.
     pub(crate) fn count(&self, ex: &Exchange) {
-        let Some(counts) = self.sites.at(ex.site).get(usize::from(ex.zone)) else {
-            return;
-        };
+        for zones in self.more.get().into_iter().flatten() {
+            let above = self.lengths.get(usize::from(ex.zone)).copied();
+            let counted = zones.with(&ex.query.question.name, above.unwrap_or(0), |zone| {
+                let counts = zone.kept(|| {
+                    let name = zone.name().to_string();
+                    BySite::new(move |site| ZoneCounts::new(site, name.clone()))
+                });
+                counts.map(|counts| self.count_in(counts.at(ex.site), ex))
+            });
+            if counted.flatten().is_some() {
+                return;
+            }
+        }
+        if let Some(counts) = self.sites.at(ex.site).get(usize::from(ex.zone)) {
+            self.count_in(counts, ex);
+        }
+    }
+
+    fn count_in(&self, counts: &ZoneCounts, ex: &Exchange) {
         counts.request(ex);
         if ex.is_dropped() {
             return;
@@ -324,7 +352,7 @@ mod tests {
     #[test]
     fn queries_are_counted_by_what_they_are() {
         let server = "dns://count-test:53";
-        let counts = Arc::new(Counts::new(vec!["a.".into(), "b.".into()]));
+        let counts = Arc::new(Counts::new(&["a".parse().unwrap(), "b".parse().unwrap()]));
         counts.name_links(&["counting", "answers"]);
         let chain = Chain::new(vec![Arc::new(Counting(counts)), Arc::new(Answers)]).unwrap();
         let site = Site::new(server, "inside");
@@ -396,7 +424,7 @@ mod tests {
 
     #[test]
     fn counting_the_second_query_of_a_kind_allocates_nothing() {
-        let counts = Counts::new(vec!["a.".into()]);
+        let counts = Counts::new(&["a".parse().unwrap()]);
         let mut ex = Exchange::new();
         assert_eq!(ex.query.read(QUERY), Gate::Pass);
         ex.site = Site::new("dns://allocation-test:53", "");

@@ -63,9 +63,8 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     // The same for all blocks: queries that are nobody's belong to no block.
     let dropped: Arc<Dropped> = setup.process.service(Dropped::default);
     setup.options.refusals = Some(dropped);
-    let zones = setup.block.zones.iter().map(ToString::to_string).collect();
     setup.push(Prometheus {
-        counts: Counts::new(zones),
+        counts: Counts::new(&setup.block.zones),
         process: Arc::clone(setup.process),
         enabled: Mutex::default(),
     });
@@ -115,6 +114,7 @@ impl Plugin for Prometheus {
             "A metrics that counts the number of panics.",
             &[],
         );
+        self.counts.add_zones(context.peers.all().cloned());
         let Some(roster) = context.roster() else {
             return Ok(());
         };

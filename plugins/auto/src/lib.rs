@@ -1,0 +1,142 @@
+//! *auto*: serves every zone file of a folder.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `config` | the directive's lines |
+//! | `walk` | what is in the folder |
+//! | `zones` | the zones that are served, and how they follow the folder |
+//! | here | the decisions, and the task that looks again |
+mod config;
+mod walk;
+mod zones;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use corten_plugin::wire::Rcode;
+use corten_plugin::{
+    BoxError, Context, Directive, Exchange, Fallthrough, Flow, Next, Phase, Plugin, Setup,
+    SetupError, Stop, ZoneLabels, async_trait,
+};
+use corten_zone::{Catalogue, Slot};
+use corten_zone_answer::{answer, follow};
+use tokio::task::JoinHandle;
+
+use config::Config;
+use zones::Served;
+
+/// The directive.
+pub static PLUGIN: Directive = Directive {
+    name: "auto",
+    setup,
+    readme: include_str!("../README.md"),
+};
+
+/// The link of a block's directives.
+struct Auto {
+    /// What each line says, in their order.
+    lines: Vec<Arc<Served>>,
+    watch: Mutex<Vec<JoinHandle<()>>>,
+}
+
+fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
+    let mut lines = Vec::new();
+    for line in setup.occurrences()? {
+        let served = Arc::new(Served::new(Config::read(setup, &line)?));
+        if let Some(before) = setup.predecessor::<Auto>() {
+            let mut lines = before.lines.iter();
+            if let Some(before) = lines.find(|before| served.has_files_of(before)) {
+                served.take_over(before);
+            }
+        }
+        served.look();
+        setup.provide::<dyn Catalogue>(Arc::clone(&served) as Arc<dyn Catalogue>);
+        setup.provide::<ZoneLabels>(Arc::clone(&served.labels));
+        lines.push(served);
+    }
+    setup.push(Auto {
+        lines,
+        watch: Mutex::default(),
+    });
+    Ok(())
+}
+
+impl Auto {
+    /// The zone that a query is for.
+    fn slot(&self, ex: &Exchange) -> Option<Arc<Slot>> {
+        let question = &ex.query.question;
+        self.mine(ex)
+            .find_map(|served| served.table.load().find(question).cloned())
+    }
+
+    /// The lines that a query is for.
+    fn mine(&self, ex: &Exchange) -> impl Iterator<Item = &Arc<Served>> {
+        let name = &ex.query.question.name;
+        self.lines
+            .iter()
+            .filter(move |served| served.config.zones.matches(name).is_some())
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Plugin for Auto {
+    fn name(&self) -> &'static str {
+        "auto"
+    }
+
+    fn on_query(&self, ex: &mut Exchange) -> Flow {
+        for served in &self.lines {
+            let question = &ex.query.question;
+            if served.config.zones.matches(&question.name).is_none() {
+                continue;
+            }
+            if let Some(slot) = served.table.load().find(question) {
+                return answer(ex, slot, &Fallthrough::None);
+            }
+        }
+        Flow::Pass
+    }
+
+    async fn wait(&self, ex: &mut Exchange, _: Next<'_>, _: Phase) -> Flow {
+        match self.slot(ex) {
+            Some(slot) => follow(ex, &slot, &Fallthrough::None).await,
+            // It went between the two calls.
+            None => ex.answer(Rcode::SERVFAIL),
+        }
+    }
+
+    fn unanswered(&self, ex: &Exchange) -> Option<Rcode> {
+        let none = self.mine(ex).next().is_some() && self.slot(ex).is_none();
+        none.then_some(Rcode::REFUSED)
+    }
+
+    async fn start(&self, _: &Context) -> Result<(), BoxError> {
+        for served in &self.lines {
+            let reload = served.config.reload;
+            if reload.is_zero() || served.config.directory.is_none() {
+                continue;
+            }
+            let served = Arc::clone(served);
+            let task = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(reload).await;
+                    let served = Arc::clone(&served);
+                    let look = tokio::task::spawn_blocking(move || served.look());
+                    if look.await.is_err() {
+                        // The runtime is about to end.
+                        return;
+                    }
+                }
+            });
+            self.tasks().push(task);
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, _: Stop) {
+        self.tasks().drain(..).for_each(|task| task.abort());
+    }
+}

@@ -1,0 +1,412 @@
+//! The zones that are served, and how they follow the folder.
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use corten_plugin::ZoneLabels;
+use corten_plugin::wire::Name;
+use corten_zone::master::{Files, Loaded, WarningKind, read_file};
+use corten_zone::{Catalogue, Listener, Slot};
+use corten_zone_answer::ZoneTable;
+
+use crate::config::Config;
+use crate::walk::{Found, walk};
+
+/// The zones of one directive.
+pub(crate) struct Served {
+    pub(crate) config: Config,
+    /// What queries are answered from.
+    pub(crate) table: ArcSwap<ZoneTable>,
+    pub(crate) labels: Arc<ZoneLabels>,
+    state: Mutex<State>,
+}
+
+/// What one look leaves to the next.
+#[derive(Default)]
+struct State {
+    known: HashMap<Box<[u8]>, Known>,
+    /// Who wants to hear of new versions, also of zones that are not there yet.
+    listeners: Vec<Weak<dyn Listener>>,
+    /// Warnings of the last look, which are not repeated.
+    told: HashSet<String>,
+}
+
+/// A file that was looked at.
+#[derive(Clone)]
+struct Known {
+    /// As it was when it was read.
+    found: Found,
+    /// It and those that it includes, as they were then.
+    files: Files,
+    /// The zone; nothing while no version of the file was one.
+    slot: Option<Arc<Slot>>,
+    /// The version that is served was read from a file that nobody had just written into.
+    settled: bool,
+    complaints: Vec<String>,
+}
+
+impl Served {
+    /// Nothing yet.
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            table: ArcSwap::default(),
+            labels: Arc::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether both look for the same files.
+    pub(crate) fn has_files_of(&self, other: &Self) -> bool {
+        self.config.directory == other.config.directory
+            && self.config.origins.is(&other.config.origins)
+    }
+
+    /// Goes on with the zones of another one.
+    pub(crate) fn take_over(&self, before: &Self) {
+        let known = before.state().known.clone();
+        self.state().known = known;
+    }
+
+    /// Looks at the folder and serves what is there. Reads files: not for the threads that answer
+    /// queries.
+    pub(crate) fn look(&self) {
+        let Some(directory) = &self.config.directory else {
+            return;
+        };
+        let walked = walk(directory, &self.config.origins);
+        let mut state = self.state();
+        let mut told: HashSet<_> = walked.warnings.into_iter().collect();
+        let mut present: HashSet<Box<[u8]>> = HashSet::new();
+        for found in walked.found {
+            if !self.wants(&found.origin) {
+                continue;
+            }
+            present.insert(found.origin.wire().into());
+            let known = self.file(&mut state, found);
+            told.extend(known.complaints.iter().cloned());
+        }
+        state.known.retain(|origin, known| {
+            let stays = present.contains(origin) || walked.incomplete;
+            if !stays && known.slot.is_some() {
+                tracing::info!(target: "plugin/auto", "Deleting zone `{}'", known.found.origin);
+            }
+            stays
+        });
+        for warning in told.difference(&state.told) {
+            tracing::warn!(target: "plugin/auto", "{warning}");
+        }
+        state.told = told;
+        self.publish(&state);
+    }
+
+    /// Whether queries can be for the zone: it is in one of the directive's, or one of those in it.
+    fn wants(&self, origin: &Name) -> bool {
+        let mut zones = self.config.zones.names().iter();
+        zones.any(|zone| origin.is_in(zone) || zone.is_in(origin))
+    }
+
+    /// Follows one file.
+    fn file<'s>(&self, state: &'s mut State, found: Found) -> &'s Known {
+        let listeners = &state.listeners;
+        let known = match state.known.entry(found.origin.wire().into()) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                let same = known.found.stamp == found.stamp && known.found.path == found.path;
+                if same && known.files.are_unchanged() {
+                    return known;
+                }
+                known
+            }
+            Entry::Vacant(place) => place.insert(Known {
+                found: found.clone(),
+                files: Files::default(),
+                slot: None,
+                settled: false,
+                complaints: Vec::new(),
+            }),
+        };
+        let settled = found.stamp.is_settled(SystemTime::now());
+        known.complaints = match read_file(&found.path, found.origin.wire()) {
+            Ok(loaded) => known.version(loaded, &found, settled, listeners),
+            Err(error) => {
+                known.files = Files::now([&*found.path, &*error.path]);
+                vec![format!("Parse zone `{}': {error}", found.origin)]
+            }
+        };
+        known.found = found;
+        known
+    }
+
+    /// Has queries answered from the zones that are known.
+    fn publish(&self, state: &State) {
+        let slots = state.known.values().filter_map(|known| known.slot.clone());
+        let table = ZoneTable::new(slots);
+        let before = self.table.load();
+        let same = before.slots().len() == table.slots().len()
+            && table.slots().iter().all(|slot| {
+                let old = before.get(slot.apex());
+                old.is_some_and(|old| Arc::ptr_eq(old, slot))
+            });
+        if same {
+            return;
+        }
+        let served = state.known.values().filter(|known| known.slot.is_some());
+        self.labels
+            .set(served.map(|known| known.found.origin.clone()));
+        self.table.store(Arc::new(table));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Takes a version that was read; returns what there is to complain of.
+    fn version(
+        &mut self,
+        loaded: Loaded,
+        found: &Found,
+        settled: bool,
+        listeners: &[Weak<dyn Listener>],
+    ) -> Vec<String> {
+        let Loaded {
+            zone,
+            warnings,
+            files,
+        } = loaded;
+        self.files = files;
+        let mut complaints: Vec<_> = warnings.first.iter().map(ToString::to_string).collect();
+        if warnings.more > 0 {
+            complaints.push(format!(
+                "{}: and {} more",
+                found.path.display(),
+                warnings.more
+            ));
+        }
+        let cut_short = warnings
+            .first
+            .iter()
+            .any(|warning| warning.what == WarningKind::CutShort);
+        if cut_short && !settled {
+            // Whoever writes is not done; the next look finds more.
+            return complaints;
+        }
+        let serial = zone.soa().serial;
+        let (origin, path) = (&found.origin, found.path.display());
+        let Some(slot) = &self.slot else {
+            let slot = Arc::new(Slot::new(origin.wire()));
+            for listener in listeners.iter().filter_map(Weak::upgrade) {
+                slot.listen(&listener);
+            }
+            slot.set(Arc::new(zone));
+            self.slot = Some(slot);
+            self.settled = settled;
+            tracing::info!(target: "plugin/auto", "Inserting zone `{origin}' from: {path}");
+            return complaints;
+        };
+        let served = slot.zone().map(|zone| zone.soa().serial);
+        // A file read while it was written may have been a zone by chance: then the whole of it has
+        // the same serial.
+        if served != Some(serial) || !self.settled {
+            slot.set(Arc::new(zone));
+            if served != Some(serial) {
+                tracing::info!(
+                    target: "plugin/auto",
+                    "Successfully reloaded zone \"{origin}\" in \"{path}\" with {serial} SOA serial"
+                );
+            }
+        }
+        self.settled = settled;
+        complaints
+    }
+}
+
+impl Catalogue for Served {
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.table.load().slots().to_vec()
+    }
+
+    fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
+        self.table.load().get(apex).cloned()
+    }
+
+    fn listen(&self, listener: &Arc<dyn Listener>) {
+        let mut state = self.state();
+        state.listeners.retain(|known| known.strong_count() > 0);
+        state.listeners.push(Arc::downgrade(listener));
+        for slot in state.known.values().filter_map(|known| known.slot.as_ref()) {
+            slot.listen(listener);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use corten_plugin::Zones;
+    use regex::Regex;
+
+    use super::*;
+    use crate::config::Origins;
+
+    /// A folder of one test, gone with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("corten-auto-{name}-{}", std::process::id()));
+            fs::create_dir_all(path.join("below")).unwrap();
+            Self(path)
+        }
+
+        /// Writes the zone, or what there is of it.
+        fn write(&self, file: &str, serial: u32, rest: &str) {
+            let text = format!("@ 60 IN SOA ns post {serial} 2 3 4 5\n@ NS ns.other.\n{rest}");
+            fs::write(self.0.join(file), text).unwrap();
+        }
+
+        fn served(&self) -> Served {
+            Served::new(Config {
+                zones: Zones::new(vec!["example".parse().unwrap()]),
+                directory: Some(self.0.clone()),
+                origins: Origins::new(Regex::new(r"db\.(.*)").unwrap(), "{1}"),
+                reload: Duration::ZERO,
+            })
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Zones with their serials and how many records they have.
+    fn zones(served: &Served) -> Vec<(String, u32, usize)> {
+        let slots = Catalogue::slots(served);
+        let mut zones: Vec<_> = slots
+            .iter()
+            .map(|slot| {
+                let zone = slot.zone().unwrap();
+                let name = Name::from_wire(slot.apex()).unwrap().to_string();
+                (name, zone.soa().serial, zone.records().count())
+            })
+            .collect();
+        zones.sort();
+        zones
+    }
+
+    #[test]
+    fn zones_stay_while_the_folder_cannot_be_read() {
+        let folder = Folder::new("stay");
+        folder.write("db.a.example", 1, "");
+        folder.write("below/db.b.example", 2, "");
+        folder.write("below/db.other", 2, "");
+        let served = folder.served();
+        served.look();
+        let both = [
+            ("a.example.".to_owned(), 1, 2),
+            ("b.example.".to_owned(), 2, 2),
+        ];
+        assert_eq!(zones(&served), both, "the third is none of the directive's");
+        let away = folder.0.with_extension("away");
+        fs::rename(&folder.0, &away).unwrap();
+        served.look();
+        assert_eq!(zones(&served), both);
+        fs::rename(&away, &folder.0).unwrap();
+        fs::remove_file(folder.0.join("db.a.example")).unwrap();
+        served.look();
+        assert_eq!(zones(&served), both[1..]);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_not_served_before_it_is_whole() {
+        let folder = Folder::new("whole");
+        folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2");
+        let served = folder.served();
+        served.look();
+        assert_eq!(zones(&served), [], "it is no zone");
+        folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2.2");
+        served.look();
+        assert_eq!(zones(&served), [], "its last line does not end");
+        folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2.2\n");
+        served.look();
+        assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 4)]);
+        folder.write(
+            "db.a.example",
+            1,
+            "www A 192.0.2.1\nftp A 192.0.2.2\nmail A 192.0.2.3\n",
+        );
+        served.look();
+        assert_eq!(
+            zones(&served),
+            [("a.example.".to_owned(), 1, 5)],
+            "the serial is the same, but the file was being written when it was read"
+        );
+    }
+
+    #[test]
+    fn a_version_with_the_same_serial_is_none() {
+        let folder = Folder::new("serial");
+        let path = folder.0.join("db.a.example");
+        let long_ago = SystemTime::now() - Duration::from_secs(1_000);
+        let age = |seconds| {
+            let file = fs::File::options().append(true).open(&path).unwrap();
+            file.set_modified(long_ago + Duration::from_secs(seconds))
+                .unwrap();
+        };
+        folder.write("db.a.example", 1, "");
+        age(1);
+        let served = folder.served();
+        served.look();
+        let slot = Catalogue::slot(&served, b"\x01a\x07example\x00").unwrap();
+        folder.write("db.a.example", 1, "www A 192.0.2.1\n");
+        age(2);
+        served.look();
+        assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 2)]);
+        folder.write("db.a.example", 0, "www A 192.0.2.1\n");
+        age(3);
+        served.look();
+        assert_eq!(zones(&served), [("a.example.".to_owned(), 0, 3)]);
+        assert_eq!(slot.zone().unwrap().soa().serial, 0, "it is the same slot");
+    }
+
+    #[test]
+    fn listeners_hear_of_zones_that_come() {
+        struct Hears(Mutex<Vec<Box<[u8]>>>);
+
+        impl Listener for Hears {
+            fn changed(&self, slot: &Slot) {
+                self.0.lock().unwrap().push(slot.apex().into());
+            }
+        }
+
+        let folder = Folder::new("hear");
+        folder.write("db.a.example", 1, "");
+        let served = folder.served();
+        served.look();
+        let hears = Arc::new(Hears(Mutex::default()));
+        let listener: Arc<dyn Listener> = hears.clone();
+        served.listen(&listener);
+        folder.write("db.b.example", 1, "");
+        folder.write("db.a.example", 2, "");
+        served.look();
+        let mut heard = hears.0.lock().unwrap().clone();
+        heard.sort();
+        assert_eq!(
+            heard,
+            [
+                (*b"\x01a\x07example\x00").into(),
+                Box::from(*b"\x01b\x07example\x00")
+            ] as [Box<[u8]>; 2]
+        );
+    }
+}
