@@ -8,6 +8,8 @@
 //! | [`http`] | an HTTP client, and the steps of cases that need one |
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
+//! | [`tsig`], [`axfr`] | signatures and zone transfers, as cases have them |
+//! | [`peers`] | zones to and from NSD, Knot and BIND |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`challenges`] | what is answered at a challenge's name, and what an operator sees |
 //! | [`sharing`] | several servers that share their certificates |
@@ -33,6 +35,7 @@
 
 mod acme;
 mod architecture;
+mod axfr;
 mod base64;
 mod caching;
 mod cases;
@@ -51,6 +54,7 @@ mod life;
 mod message;
 mod panics;
 mod parallel;
+mod peers;
 mod proxied;
 mod quic;
 mod readme;
@@ -61,6 +65,7 @@ mod sharing;
 mod signed;
 mod sockets;
 mod transports;
+mod tsig;
 mod upstream;
 mod validation;
 mod web;
@@ -80,6 +85,7 @@ fn main() {
     trials.extend(differential::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
+    trials.extend(peers::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());
     trials.extend(message::trials());

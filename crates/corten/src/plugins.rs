@@ -101,6 +101,8 @@ pub const STANDARD: &[&Directive] = corten_plugin::plugins![
     corten_auto::PLUGIN,
     #[cfg(feature = "secondary")]
     corten_secondary::PLUGIN,
+    #[cfg(feature = "update")]
+    corten_update::PLUGIN,
     #[cfg(feature = "loop")]
     corten_loop::PLUGIN,
     #[cfg(feature = "forward")]

@@ -35,6 +35,8 @@ pub struct Records<'m> {
     octets: &'m [u8],
     at: usize,
     left: [u16; 3],
+    /// Records may have no RDATA, whatever their type.
+    bare: bool,
 }
 
 /// A message that breaks the format (RFC 1035 section 4).
@@ -107,6 +109,16 @@ impl<'m> Message<'m> {
             octets: self.octets,
             at: self.records,
             left: [6, 8, 10].map(|at| be16(self.octets, at).unwrap_or(0)),
+            bare: false,
+        }
+    }
+
+    /// The same for a dynamic update, where a record without RDATA stands for a whole RRset (RFC 2136
+    /// sections 2.4 and 2.5).
+    pub fn update_records(&self) -> Records<'m> {
+        Records {
+            bare: true,
+            ..self.records()
         }
     }
 
@@ -136,13 +148,18 @@ impl Records<'_> {
 
     fn read(&mut self, found: &mut Found) -> Option<()> {
         let record = walk::record(self.octets, self.at)?;
-        if !walk::names_are_sound(self.octets, self.at, &record) {
-            return None;
-        }
         found.owner.clear();
         found.rdata.clear();
-        write_out(self.octets, self.at, &mut found.owner)?;
-        rdata_written_out(self.octets, &record, &mut found.rdata)?;
+        if self.bare && record.rdata == record.end {
+            walk::expanded_length(self.octets, self.at)?;
+            write_out(self.octets, self.at, &mut found.owner)?;
+        } else {
+            if !walk::names_are_sound(self.octets, self.at, &record) {
+                return None;
+            }
+            write_out(self.octets, self.at, &mut found.owner)?;
+            rdata_written_out(self.octets, &record, &mut found.rdata)?;
+        }
         found.rtype = record.rtype;
         found.class = Class(be16(self.octets, record.fixed + 2)?);
         let ttl = self.octets.get(record.fixed + 4..)?.first_chunk()?;

@@ -39,5 +39,5 @@ pub use lookup::{Found, Lookup};
 pub use node::{Node, RrSet, Sets, SignedSet};
 pub use order::{canonical, is_in, serial_newer};
 pub use record::{Record, RecordBuf};
-pub use slot::{Catalogue, Delta, History, Listener, Slot};
+pub use slot::{Catalogue, Delta, History, Keeper, Listener, Slot};
 pub use zone::{Soa, Zone, ZoneError};

@@ -25,6 +25,7 @@ pub struct Slot {
     zone: ArcSwapOption<Zone>,
     /// Held while the zone is exchanged, and by whoever reads what changed.
     past: Mutex<Past>,
+    keeper: Mutex<Option<Weak<dyn Keeper>>>,
 }
 
 #[derive(Default)]
@@ -58,6 +59,14 @@ pub enum History {
     Unknown,
 }
 
+/// Has a part in every version of a zone: what *update* keeps beside the file that the zone comes
+/// from.
+pub trait Keeper: Send + Sync {
+    /// Takes a version from whoever the zone comes from, and puts in what comes of it with
+    /// [`Slot::set_kept`]. Called on the thread that brought the version.
+    fn take(&self, slot: &Slot, zone: Arc<Zone>);
+}
+
 /// Hears that a zone has a new version.
 pub trait Listener: Send + Sync {
     /// Called after the exchange, on the thread that made it; must not wait.
@@ -68,6 +77,11 @@ pub trait Listener: Send + Sync {
 pub trait Catalogue: Send + Sync {
     /// Every zone that the plugin is responsible for, also those that have no version yet.
     fn slots(&self) -> Vec<Arc<Slot>>;
+
+    /// Whether the zones are made here. Others are copies, which only their primary changes.
+    fn is_primary(&self) -> bool {
+        true
+    }
 
     /// The zone of this apex, in wire form, lower-cased.
     fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
@@ -90,7 +104,20 @@ impl Slot {
             apex: apex.to_ascii_lowercase().into(),
             zone: ArcSwapOption::empty(),
             past: Mutex::default(),
+            keeper: Mutex::default(),
         }
+    }
+
+    /// Has every later version of [`Slot::set`] go through the keeper, for as long as it lives.
+    pub fn keep_with(&self, keeper: &Arc<dyn Keeper>) {
+        let mut place = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Arc::downgrade(keeper));
+    }
+
+    /// Who has a part in every version, if somebody has.
+    pub fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        let place = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        place.as_ref().and_then(Weak::upgrade)
     }
 
     /// Name of the zone's apex in wire form, lower-cased.
@@ -111,6 +138,14 @@ impl Slot {
     /// Exchanges the version. What changed is kept for incremental transfers if the serial went up,
     /// else forgotten. Listeners are called where the serial changed or there was no version.
     pub fn set(&self, zone: Arc<Zone>) {
+        match self.keeper() {
+            Some(keeper) => keeper.take(self, zone),
+            None => self.set_kept(zone),
+        }
+    }
+
+    /// The same past the keeper: for the keeper.
+    pub fn set_kept(&self, zone: Arc<Zone>) {
         let delta = |before: &Zone| Delta::bounded(before, &zone, DELTA_RECORDS_MAX);
         self.exchange(Arc::clone(&zone), delta);
     }

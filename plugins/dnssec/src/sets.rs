@@ -3,7 +3,7 @@ use corten_plugin::Zones;
 use corten_plugin::wire::{Class, Name, Question, RecordType, Reply, Section, View};
 
 use crate::cache::{Key, Place};
-use crate::zone_of;
+use crate::signer_of;
 
 /// The question's name lies where the header ends.
 const QUESTION_POINTER: u16 = 0xc00c;
@@ -102,7 +102,7 @@ impl Sets {
         if let Some(at) = self.sets.iter().position(is) {
             return at as u16;
         }
-        let zone = zone_of(zones, &owner);
+        let zone = signer_of(zones, &owner, rtype);
         self.sets.push(Set {
             section,
             rtype,

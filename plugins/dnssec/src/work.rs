@@ -21,7 +21,7 @@ use crate::config::Denial;
 use crate::pool::Job;
 use crate::proof::{Proof, Proofs, Subject};
 use crate::sets::{Set, Sets};
-use crate::{Dnssec, ORIGINAL_TTL, RENEWAL, zone_of};
+use crate::{Dnssec, ORIGINAL_TTL, RENEWAL, signer_of};
 
 /// RRsets of one reply that are signed; those of the additional section beyond stay unsigned.
 const SIGNED_MAX: usize = 64;
@@ -161,7 +161,9 @@ impl Work {
         delegated: Option<bool>,
     ) -> Result<Option<Denied>, Plan> {
         let end = self.chain_end(question, reply.view());
-        let zone = end.as_ref().and_then(|name| zone_of(&dnssec.zones, name));
+        let zone = end
+            .as_ref()
+            .and_then(|name| signer_of(&dnssec.zones, name, question.rtype));
         let (Some(name), Some(zone)) = (end, zone.filter(|zone| soa.zone == Some(*zone))) else {
             return Ok(None);
         };
@@ -204,15 +206,18 @@ impl Work {
     /// Whether the reply refers to servers of a delegation, and if so whether a proof is needed that the
     /// delegation is not signed.
     fn referral(&self, zones: &Zones, rcode: Rcode) -> Option<Option<Denied>> {
-        let below = |set: &&Set| {
-            set.zone
-                .is_some_and(|zone| set.owner != zones.names()[zone])
+        // The zone above the delegation speaks of it, also where the one below is signed here, too.
+        let above = |set: &Set| {
+            let zone = signer_of(zones, &set.owner, RecordType::DS)?;
+            (set.owner != zones.names()[zone]).then_some(zone)
         };
         let mut servers = self.sets.of(Section::Authority, RecordType::NS);
-        let cut = servers.find(below).filter(|_| rcode == Rcode::NOERROR)?;
+        let (cut, zone) = servers
+            .find_map(|set| Some((set, above(set)?)))
+            .filter(|_| rcode == Rcode::NOERROR)?;
         let mut digests = self.sets.of(Section::Authority, RecordType::DS);
         let proved = digests.any(|set| set.owner == cut.owner) || self.sets.has_denials();
-        let zone = cut.zone.filter(|_| !proved);
+        let zone = Some(zone).filter(|_| !proved);
         Some(zone.map(|zone| Denied {
             name: cut.owner.clone(),
             zone,

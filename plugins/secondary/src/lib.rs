@@ -129,6 +129,10 @@ impl Plugin for Secondary {
 }
 
 impl Catalogue for Secondary {
+    fn is_primary(&self) -> bool {
+        false
+    }
+
     fn slots(&self) -> Vec<Arc<Slot>> {
         self.keeper.zones().table.slots().to_vec()
     }

@@ -11,6 +11,7 @@ mod http3;
 mod master;
 mod proxy;
 mod records;
+mod signed;
 mod text;
 mod web;
 mod wire;
@@ -21,6 +22,7 @@ pub use http3::http3;
 pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
+pub use signed::{transfer, tsig};
 pub use text::{corefile, name};
 pub use web::{http1, http2};
 pub use wire::{query, reply};
@@ -44,4 +46,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rdata", rdata),
     ("record", record),
     ("reply", reply),
+    ("transfer", transfer),
+    ("tsig", tsig),
 ];

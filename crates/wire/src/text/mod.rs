@@ -303,8 +303,9 @@ pub fn relative_name(text: &[u8], origin: &Name) -> Result<Name, NameError> {
     Name::from_wire(&wire)
 }
 
-/// Whether octets can be RDATA of this type, as far as the server looks into it.
-fn is_sound(rtype: RecordType, rdata: &[u8]) -> bool {
+/// Whether octets can be RDATA of this type, as far as the server looks into it. Names in them are not
+/// compressed.
+pub fn is_sound(rtype: RecordType, rdata: &[u8]) -> bool {
     match rtype {
         RecordType::A => return rdata.len() == 4,
         RecordType::AAAA => return rdata.len() == 16,

@@ -1,0 +1,209 @@
+//! What becomes of a zone: prerequisites and changes, step by step (RFC 2136 section 3).
+use std::collections::BTreeMap;
+
+use corten_plugin::wire::{Rcode, RecordType};
+use corten_zone::{Record, RecordBuf, Soa, Zone, serial_newer};
+
+use crate::message::{Change, Prerequisite, Update};
+
+/// A record of one name.
+type Entry = (RecordType, u32, Box<[u8]>);
+
+/// A zone with changes that are not served yet; names that nobody touched are the zone's.
+pub(crate) struct Work<'z> {
+    zone: &'z Zone,
+    touched: BTreeMap<Vec<u8>, Vec<Entry>>,
+}
+
+impl<'z> Work<'z> {
+    pub(crate) fn new(zone: &'z Zone) -> Self {
+        Self {
+            zone,
+            touched: BTreeMap::new(),
+        }
+    }
+
+    fn of_zone(&self, owner: &[u8]) -> Vec<Entry> {
+        let records = self
+            .zone
+            .node(owner)
+            .into_iter()
+            .flat_map(|node| node.records());
+        records
+            .map(|record| (record.rtype, record.ttl, record.rdata.into()))
+            .collect()
+    }
+
+    /// The records of a name as they are now.
+    pub(crate) fn records(&self, owner: &[u8]) -> Vec<Entry> {
+        match self.touched.get(owner) {
+            Some(records) => records.clone(),
+            None => self.of_zone(owner),
+        }
+    }
+
+    fn touch(&mut self, owner: &[u8]) -> &mut Vec<Entry> {
+        let zone = self.of_zone(owner);
+        self.touched.entry(owner.to_owned()).or_insert(zone)
+    }
+
+    /// Whether what must hold does (RFC 2136 section 3.2.5).
+    pub(crate) fn check(&self, update: &Update) -> Result<(), Rcode> {
+        let mut sets: BTreeMap<(&[u8], RecordType), Vec<&[u8]>> = BTreeMap::new();
+        let has = |owner: &[u8], rtype| self.records(owner).iter().any(|entry| entry.0 == rtype);
+        for prerequisite in &update.prerequisites {
+            let (holds, rcode) = match prerequisite {
+                Prerequisite::NameInUse(owner) => {
+                    (!self.records(owner).is_empty(), Rcode::NXDOMAIN)
+                }
+                Prerequisite::NameNotInUse(owner) => {
+                    (self.records(owner).is_empty(), Rcode::YXDOMAIN)
+                }
+                Prerequisite::SetExists(owner, rtype) => (has(owner, *rtype), Rcode::NXRRSET),
+                Prerequisite::SetDoesNotExist(owner, rtype) => {
+                    (!has(owner, *rtype), Rcode::YXRRSET)
+                }
+                Prerequisite::Has(owner, rtype, rdata) => {
+                    sets.entry((owner, *rtype)).or_default().push(rdata);
+                    continue;
+                }
+            };
+            if !holds {
+                return Err(rcode);
+            }
+        }
+        for ((owner, rtype), mut wanted) in sets {
+            wanted.sort();
+            wanted.dedup();
+            let mut there = self.records(owner);
+            there.retain(|entry| entry.0 == rtype);
+            let all = wanted
+                .iter()
+                .all(|rdata| there.iter().any(|entry| same(rtype, &entry.2, rdata)));
+            if there.len() != wanted.len() || !all {
+                return Err(Rcode::NXRRSET);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one step (RFC 2136 section 3.4.2).
+    pub(crate) fn change(&mut self, change: &Change) {
+        let at_apex = change.owner() == self.zone.apex();
+        match change {
+            Change::Add {
+                owner,
+                rtype,
+                ttl,
+                rdata,
+            } => self.add(owner, *rtype, *ttl, rdata, at_apex),
+            // The zone stays one: SOA and NS of the apex are not for deletion.
+            Change::DeleteName(owner) => self
+                .touch(owner)
+                .retain(|entry| at_apex && matches!(entry.0, RecordType::SOA | RecordType::NS)),
+            Change::DeleteSet(owner, rtype) => {
+                if !(at_apex && matches!(*rtype, RecordType::SOA | RecordType::NS)) {
+                    self.touch(owner).retain(|entry| entry.0 != *rtype);
+                }
+            }
+            Change::DeleteRecord(owner, rtype, rdata) => {
+                let records = self.touch(owner);
+                let of_type = records.iter().filter(|entry| entry.0 == *rtype).count();
+                let last = at_apex && *rtype == RecordType::NS && of_type <= 1;
+                if *rtype != RecordType::SOA && !last {
+                    records.retain(|entry| entry.0 != *rtype || !same(*rtype, &entry.2, rdata));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, owner: &[u8], rtype: RecordType, ttl: u32, rdata: &[u8], at_apex: bool) {
+        let records = self.touch(owner);
+        // RFC 4035 section 2.5: these may stand beside an alias.
+        let beside = |rtype| {
+            matches!(
+                rtype,
+                RecordType::RRSIG | RecordType::NSEC | RecordType::KEY
+            )
+        };
+        let alias = rtype == RecordType::CNAME;
+        if !beside(rtype)
+            && records
+                .iter()
+                .any(|entry| !beside(entry.0) && (entry.0 == RecordType::CNAME) != alias)
+        {
+            return;
+        }
+        if rtype == RecordType::SOA {
+            let serial = |ttl, rdata| {
+                let soa = Soa::read(Record {
+                    owner,
+                    rtype,
+                    ttl,
+                    rdata,
+                });
+                soa.map(|soa| soa.serial)
+            };
+            let newer = records.iter().any(|entry| {
+                let known = entry.0 == RecordType::SOA;
+                let pair = serial(ttl, rdata).zip(serial(entry.1, &entry.2));
+                known && pair.is_some_and(|(new, old)| serial_newer(new, old))
+            });
+            if !at_apex || !newer {
+                return;
+            }
+        }
+        // There is one of these at a name (RFC 2181 section 10.1, RFC 6672 section 2.4).
+        let single = matches!(
+            rtype,
+            RecordType::SOA | RecordType::CNAME | RecordType::DNAME
+        );
+        records.retain(|entry| entry.0 != rtype || !(single || same(rtype, &entry.2, rdata)));
+        // RFC 2181 section 5.2: an RRset has one TTL.
+        for entry in records.iter_mut().filter(|entry| entry.0 == rtype) {
+            entry.1 = ttl;
+        }
+        records.push((rtype, ttl, rdata.into()));
+    }
+
+    /// What changed: records that went and that came.
+    pub(crate) fn difference(&self) -> (Vec<RecordBuf>, Vec<RecordBuf>) {
+        let (mut removed, mut added) = (Vec::new(), Vec::new());
+        for (owner, now) in &self.touched {
+            let before = self.of_zone(owner);
+            let gone = before.iter().filter(|entry| !now.contains(entry));
+            removed.extend(gone.map(|entry| record(owner, entry)));
+            let new = now.iter().filter(|entry| !before.contains(entry));
+            added.extend(new.map(|entry| record(owner, entry)));
+        }
+        (removed, added)
+    }
+}
+
+fn record(owner: &[u8], (rtype, ttl, rdata): &Entry) -> RecordBuf {
+    RecordBuf {
+        owner: owner.into(),
+        rtype: *rtype,
+        ttl: *ttl,
+        rdata: rdata.clone(),
+    }
+}
+
+/// Whether two RDATA are the same: letter case does not count in those that are names (RFC 2136 section
+/// 1.1.1 compares as RFC 1035 does).
+fn same(rtype: RecordType, one: &[u8], other: &[u8]) -> bool {
+    let names = matches!(
+        rtype,
+        RecordType::NS
+            | RecordType::CNAME
+            | RecordType::PTR
+            | RecordType::DNAME
+            | RecordType::MX
+            | RecordType::SRV
+            | RecordType::SOA
+    );
+    match names {
+        true => one.eq_ignore_ascii_case(other),
+        false => one == other,
+    }
+}

@@ -1,0 +1,220 @@
+//! The file in which updates are before they are answered.
+//!
+//! A magic, the zone's name behind its length, then entries: length, checksum, octets. An entry is on
+//! disk before its update is acknowledged. What a crash cut off at the end was never acknowledged; it is
+//! taken away.
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use corten_plugin::wire::RecordType;
+use corten_zone::RecordBuf;
+use sha2::{Digest, Sha256};
+
+const MAGIC: &[u8; 8] = b"CORTENU1";
+/// Octets in front of an entry's own.
+const HEAD_OCTETS: usize = 12;
+/// Octets of the longest entry.
+const ENTRY_OCTETS_MAX: usize = 64 << 20;
+
+/// One change as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// It stands for everything before it.
+    pub(crate) whole: bool,
+    /// Serial of the version that the zone's file had.
+    pub(crate) base: u32,
+    /// Serial of the version that came of it.
+    pub(crate) serial: u32,
+    pub(crate) removed: Vec<RecordBuf>,
+    /// Each with the time at which it expires, in seconds since 1970; 0 for never.
+    pub(crate) added: Vec<(RecordBuf, u64)>,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    octets: u64,
+}
+
+/// What was read when a file was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) journal: Journal,
+    pub(crate) entries: Vec<Entry>,
+    /// Octets behind the last entry that was whole; they are in a file beside.
+    pub(crate) damaged: u64,
+}
+
+impl Journal {
+    /// Opens the file of a zone, or makes it.
+    pub(crate) fn open(path: &Path, apex: &[u8]) -> io::Result<Opened> {
+        let head = [MAGIC, &[apex.len() as u8][..], apex].concat();
+        let mut octets = Vec::new();
+        match File::open(path) {
+            Ok(mut file) => {
+                file.read_to_end(&mut octets)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) => return Err(error),
+        }
+        if octets.len() < head.len() && head.starts_with(&octets) {
+            // It is new, or the crash came while it was.
+            replace(path, &head)?;
+            octets.clone_from(&head);
+        }
+        let Some(mut rest) = octets.strip_prefix(&head[..]) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "is no journal of this zone",
+            ));
+        };
+        let mut entries = Vec::new();
+        while let Some((entry, behind)) = entry(rest) {
+            entries.push(entry);
+            rest = behind;
+        }
+        let whole = (octets.len() - rest.len()) as u64;
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        if !rest.is_empty() {
+            File::create(path.with_extension("damaged"))?.write_all(rest)?;
+            file.set_len(whole)?;
+            file.sync_all()?;
+        }
+        file.flush()?;
+        Ok(Opened {
+            entries,
+            damaged: rest.len() as u64,
+            journal: Self {
+                path: path.into(),
+                file,
+                octets: whole,
+            },
+        })
+    }
+
+    /// Octets of the file.
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Adds an entry. It is on disk when this returns; after an error nothing of it is.
+    pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
+        let octets = framed(entry);
+        let written = self
+            .file
+            .write_all(&octets)
+            .and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            self.file.set_len(self.octets)?;
+            return Err(error);
+        }
+        self.octets += octets.len() as u64;
+        Ok(())
+    }
+
+    /// Replaces everything by one entry.
+    pub(crate) fn compact(&mut self, apex: &[u8], entry: &Entry) -> io::Result<()> {
+        let entry = framed(entry);
+        let octets = [MAGIC, &[apex.len() as u8][..], apex, &entry].concat();
+        replace(&self.path, &octets)?;
+        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        self.octets = octets.len() as u64;
+        Ok(())
+    }
+}
+
+/// Writes a file whole or not at all, for the owner's eyes.
+pub(crate) fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let new = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o640);
+    let mut file = options.open(&new)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn checksum(octets: &[u8]) -> [u8; 8] {
+    let digest = Sha256::digest(octets);
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+fn framed(entry: &Entry) -> Vec<u8> {
+    let mut own = vec![u8::from(entry.whole)];
+    own.extend(entry.base.to_be_bytes());
+    own.extend(entry.serial.to_be_bytes());
+    own.extend((entry.removed.len() as u32).to_be_bytes());
+    for record in &entry.removed {
+        write(record, 0, &mut own);
+    }
+    for (record, expires) in &entry.added {
+        write(record, *expires, &mut own);
+    }
+    let mut octets = (own.len() as u32).to_be_bytes().to_vec();
+    octets.extend(checksum(&own));
+    octets.extend(own);
+    octets
+}
+
+fn write(record: &RecordBuf, expires: u64, out: &mut Vec<u8>) {
+    out.push(record.owner.len() as u8);
+    out.extend_from_slice(&record.owner);
+    out.extend(record.rtype.0.to_be_bytes());
+    out.extend(record.ttl.to_be_bytes());
+    out.extend(expires.to_be_bytes());
+    out.extend((record.rdata.len() as u16).to_be_bytes());
+    out.extend_from_slice(&record.rdata);
+}
+
+/// The first entry and what is behind it.
+fn entry(octets: &[u8]) -> Option<(Entry, &[u8])> {
+    let length = u32::from_be_bytes(*octets.first_chunk()?) as usize;
+    let sum = octets.get(4..HEAD_OCTETS)?;
+    let own = octets
+        .get(HEAD_OCTETS..HEAD_OCTETS.checked_add(length)?)
+        .filter(|own| own.len() <= ENTRY_OCTETS_MAX && checksum(own) == *sum)?;
+    let mut rest = own.get(13..)?;
+    let number = |at: usize| Some(u32::from_be_bytes(*own.get(at..)?.first_chunk()?));
+    let mut entry = Entry {
+        whole: own.first() == Some(&1),
+        base: number(1)?,
+        serial: number(5)?,
+        ..Entry::default()
+    };
+    for _ in 0..number(9)? {
+        let (record, _, behind) = record(rest)?;
+        entry.removed.push(record);
+        rest = behind;
+    }
+    while !rest.is_empty() {
+        let (record, expires, behind) = record(rest)?;
+        entry.added.push((record, expires));
+        rest = behind;
+    }
+    Some((entry, octets.get(HEAD_OCTETS + length..)?))
+}
+
+fn record(octets: &[u8]) -> Option<(RecordBuf, u64, &[u8])> {
+    let (length, rest) = octets.split_first()?;
+    let (owner, rest) = rest.split_at_checked(usize::from(*length))?;
+    let (rtype, rest) = rest.split_first_chunk()?;
+    let (ttl, rest) = rest.split_first_chunk()?;
+    let (expires, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (rdata, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let record = RecordBuf {
+        owner: owner.into(),
+        rtype: RecordType(u16::from_be_bytes(*rtype)),
+        ttl: u32::from_be_bytes(*ttl),
+        rdata: rdata.into(),
+    };
+    Some((record, u64::from_be_bytes(*expires), rest))
+}

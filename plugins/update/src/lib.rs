@@ -1,0 +1,335 @@
+//! *update*: dynamic updates of zones (RFC 2136), with a journal.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `config` | the directive's lines |
+//! | `policy` | who may change what |
+//! | `message` | an update message taken apart |
+//! | `apply` | prerequisites and changes, step by step |
+//! | `journal` | the file in which updates are before they are answered |
+//! | `store` | what updates have made of a zone |
+//! | here | the decisions, and the task that takes away what has expired |
+mod apply;
+mod config;
+mod journal;
+mod message;
+mod policy;
+mod store;
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use corten_plugin::metrics::registry;
+use corten_plugin::wire::{Name, Opcode, Rcode, RecordType};
+use corten_plugin::{
+    BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Process, Setup, SetupError,
+    Stop, Updates, async_trait,
+};
+use corten_tsig::Keyring;
+use corten_zone::{Catalogue, Slot};
+use tokio::task::JoinHandle;
+
+use config::Config;
+use message::Update;
+use store::{Refusal, Store, journal_path};
+
+/// The directive.
+pub static PLUGIN: Directive = Directive {
+    name: "update",
+    setup,
+    readme: include_str!("../README.md"),
+};
+
+/// Time between two looks for what has expired, for zones that have come, and for what is to be
+/// written back.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// The zones that take updates, by their journals: one for the process, whatever the configuration.
+#[derive(Default)]
+struct Stores(Mutex<HashMap<PathBuf, Arc<Store>>>);
+
+struct Updating {
+    shared: Arc<Shared>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the task shares with the plugin.
+struct Shared {
+    config: Config,
+    process: Arc<Process>,
+    catalogues: Mutex<Vec<Arc<dyn Catalogue>>>,
+    /// The zones, by apex.
+    stores: Mutex<HashMap<Box<[u8]>, Arc<Store>>>,
+}
+
+fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
+    let config = Config::read(setup, &setup.only_occurrence()?)?;
+    setup.push(Updating {
+        shared: Arc::new(Shared {
+            config,
+            process: Arc::clone(setup.process),
+            catalogues: Mutex::default(),
+            stores: Mutex::default(),
+        }),
+        task: Mutex::new(None),
+    });
+    Ok(())
+}
+
+fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+impl Shared {
+    /// Takes charge of every zone of the block that is made here. Blocks.
+    fn attach(&self) {
+        let slots: Vec<_> = {
+            let catalogues = lock(&self.catalogues);
+            catalogues
+                .iter()
+                .flat_map(|catalogue| catalogue.slots())
+                .collect()
+        };
+        for slot in slots {
+            let Ok(apex) = Name::from_wire(slot.apex()) else {
+                continue;
+            };
+            if self.config.zones.matches(&apex).is_some() {
+                self.attach_one(&slot, &apex);
+            }
+        }
+    }
+
+    fn attach_one(&self, slot: &Arc<Slot>, apex: &Name) {
+        let path = journal_path(&self.config.journal, apex);
+        let all = self.process.service(Stores::default);
+        let store = {
+            let mut all = lock(&all.0);
+            match all.get(&path) {
+                Some(store) => Arc::clone(store),
+                None => {
+                    let made = fs::create_dir_all(&self.config.journal)
+                        .and_then(|()| Store::open(&path, apex));
+                    let store = match made {
+                        Ok(store) => Arc::new(store),
+                        Err(error) => {
+                            tracing::error!(
+                                target: "plugin/update",
+                                "{}: {error}; zone \"{apex}\" takes no updates", path.display()
+                            );
+                            return;
+                        }
+                    };
+                    all.insert(path, Arc::clone(&store));
+                    store
+                }
+            }
+        };
+        store.attach(slot);
+        lock(&self.stores).insert(slot.apex().into(), store);
+    }
+
+    /// Does an update. Blocks.
+    fn update(&self, zone: &Name, key: &Name, octets: &[u8], client: SocketAddr) -> Rcode {
+        let Some(store) = lock(&self.stores).get(zone.wire()).cloned() else {
+            return Rcode::NOTAUTH;
+        };
+        let refuse = |rcode: Rcode, why: String| {
+            tracing::warn!(
+                target: "plugin/update",
+                "update of zone \"{zone}\" by key \"{key}\" from {client}: {rcode}, {why}"
+            );
+            rcode
+        };
+        let update = match message::read(octets, zone) {
+            Ok(update) => update,
+            Err(rcode) => return refuse(rcode, "the message is not in order".to_owned()),
+        };
+        let permitted = match self.config.policy.permit(key, update.changes, now()) {
+            Ok(permitted) => permitted,
+            Err(denied) => return refuse(Rcode::REFUSED, denied.to_string()),
+        };
+        let update = Update {
+            prerequisites: update.prerequisites,
+            changes: permitted.changes.clone(),
+        };
+        match store.commit(&update, &permitted) {
+            Ok(serial) => {
+                let changes: Vec<_> = update.changes.iter().take(8).map(policy::shown).collect();
+                let more = update.changes.len() - changes.len();
+                tracing::info!(
+                    target: "plugin/update",
+                    "update of zone \"{zone}\" by key \"{key}\" from {client}: {}{}; {}",
+                    changes.join(", "),
+                    if more > 0 { format!(" and {more} more") } else { String::new() },
+                    serial.map_or_else(|| "nothing changed".to_owned(), |serial| format!("serial {serial}"))
+                );
+                Rcode::NOERROR
+            }
+            Err(Refusal::Rcode(rcode)) => {
+                let what = match rcode {
+                    Rcode::REFUSED => "there would be too many values at a name",
+                    _ => "a prerequisite does not hold",
+                };
+                refuse(rcode, what.to_owned())
+            }
+            Err(Refusal::Signed) => refuse(
+                Rcode::REFUSED,
+                "the zone's file is signed, and nobody could sign the change; let 'dnssec' sign it"
+                    .to_owned(),
+            ),
+            Err(Refusal::NoZone) => refuse(
+                Rcode::SERVFAIL,
+                "there is no version of the zone yet".to_owned(),
+            ),
+            Err(Refusal::Zone(error)) => refuse(Rcode::REFUSED, error.to_string()),
+            Err(Refusal::Journal(error)) => {
+                tracing::error!(target: "plugin/update", "journal of zone \"{zone}\": {error}");
+                Rcode::SERVFAIL
+            }
+        }
+    }
+
+    fn count(zone: &Name, rcode: Rcode) {
+        registry()
+            .counter(
+                "coredns_update_requests_total",
+                "Counter of dynamic updates by zone and status code.",
+                &[("rcode", &rcode.to_string()), ("zone", &zone.to_string())],
+            )
+            .increment();
+    }
+
+    /// What there is to do now and then. Blocks.
+    fn round(&self) {
+        self.attach();
+        let stores: Vec<_> = lock(&self.stores).values().cloned().collect();
+        for store in stores {
+            store.expire(now());
+            if let Some(folder) = &self.config.write_back {
+                store.write_back(folder);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Plugin for Updating {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn updates(&self) -> Updates {
+        Updates::Serve
+    }
+
+    fn on_query(&self, ex: &mut Exchange) -> Flow {
+        if ex.query.opcode() != Opcode::UPDATE {
+            return Flow::Pass;
+        }
+        let zone = ex.query.question.name.clone();
+        if self.shared.config.zones.matches(&zone).is_none() {
+            return Flow::Pass;
+        }
+        // RFC 2136 section 3.1.1.
+        if ex.query.question.rtype != RecordType::SOA {
+            return ex.answer(Rcode::FORMERR);
+        }
+        if ex.signer().is_some() {
+            return Flow::Wait;
+        }
+        let what = match ex.query.signed_octets() {
+            Some(_) => "nobody has verified its signature: the block needs the directive 'tsig'",
+            None => "it is not signed",
+        };
+        tracing::warn!(
+            target: "plugin/update",
+            "update of zone \"{zone}\" from {}: REFUSED, {what}", ex.client
+        );
+        ex.answer(Rcode::REFUSED)
+    }
+
+    async fn wait(&self, ex: &mut Exchange, _: Next<'_>, _: Phase) -> Flow {
+        let Some(signer) = ex.signer().cloned() else {
+            return ex.answer(Rcode::REFUSED);
+        };
+        let (shared, client) = (Arc::clone(&self.shared), ex.client);
+        let (zone, octets) = (ex.query.question.name.clone(), ex.query.octets().to_vec());
+        // Once it has begun it ends, whether or not the client waits.
+        let done = tokio::task::spawn_blocking(move || {
+            let rcode = shared.update(&zone, &signer.key, &octets, client);
+            if rcode != Rcode::NOTAUTH {
+                Shared::count(&zone, rcode);
+            }
+            rcode
+        });
+        let rcode = done.await.unwrap_or(Rcode::SERVFAIL);
+        ex.answer(rcode)
+    }
+
+    async fn start(&self, context: &Context) -> Result<(), BoxError> {
+        let keys: Vec<_> = context.peers.all::<Keyring>().collect();
+        for grant in &self.shared.config.policy.grants {
+            if !keys.iter().any(|keys| keys.get(&grant.key).is_some()) {
+                return Err(format!(
+                    "the key \"{}\" is none of those of 'tsig' in this block",
+                    grant.key
+                )
+                .into());
+            }
+        }
+        let primary = context
+            .peers
+            .all::<dyn Catalogue>()
+            .filter(|catalogue| catalogue.is_primary());
+        *lock(&self.shared.catalogues) = primary.cloned().collect();
+        if lock(&self.shared.catalogues).is_empty() {
+            tracing::warn!(
+                target: "plugin/update",
+                "neither 'file' nor 'auto' stands in this block; there is no zone to update"
+            );
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.attach()).await?;
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ROUND).await;
+                let shared = Arc::clone(&shared);
+                if tokio::task::spawn_blocking(move || shared.round())
+                    .await
+                    .is_err()
+                {
+                    // The runtime is about to end.
+                    return;
+                }
+            }
+        });
+        *lock(&self.task) = Some(task);
+        Ok(())
+    }
+
+    async fn stop(&self, _: Stop) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+        let Some(folder) = self.shared.config.write_back.clone() else {
+            return;
+        };
+        let stores: Vec<_> = lock(&self.shared.stores).values().cloned().collect();
+        let written = tokio::task::spawn_blocking(move || {
+            stores.iter().for_each(|store| store.write_back(&folder));
+        });
+        let _ = written.await;
+    }
+}

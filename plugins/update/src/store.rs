@@ -1,0 +1,506 @@
+//! What updates have made of a zone: kept beside the file that the zone comes from, and put into every
+//! version of it.
+//!
+//! The lock is held from the prerequisites to the exchange of the version: updates of a zone come one
+//! after the other, all of each or nothing.
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use corten_plugin::wire::{Name, Rcode, RecordType, text};
+use corten_zone::{Builder, Delta, Keeper, RecordBuf, Slot, Soa, Zone, ZoneError, serial_newer};
+
+use crate::apply::Work;
+use crate::journal::{Entry, Journal, replace};
+use crate::message::{Change, Update};
+
+/// A journal of more octets than this is replaced by what it comes to.
+const COMPACT_OCTETS: u64 = 1 << 20;
+
+/// Owner, type and RDATA.
+type Key = (Box<[u8]>, RecordType, Box<[u8]>);
+
+/// A zone that takes updates.
+pub(crate) struct Store {
+    apex: Name,
+    state: Mutex<State>,
+}
+
+struct State {
+    journal: Journal,
+    /// Octets of the journal when it was compacted last.
+    compacted: u64,
+    overlay: Overlay,
+    /// Serials of the file's version and of the one that came of it.
+    serials: Option<(u32, u32)>,
+    slot: Option<Arc<Slot>>,
+    /// The zone as its file has it.
+    base: Option<Arc<Zone>>,
+    served: Option<Arc<Zone>>,
+    /// The version that was written back.
+    written: Option<u32>,
+}
+
+/// The difference to the file.
+#[derive(Default)]
+struct Overlay {
+    removed: BTreeSet<Key>,
+    /// With TTL and the time at which it expires.
+    added: BTreeMap<Key, (u32, u64)>,
+    /// A SOA record that an update brought; its serial does not count.
+    soa: Option<RecordBuf>,
+}
+
+/// Why an update was not done.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// A prerequisite does not hold, or the policy says no.
+    Rcode(Rcode),
+    /// The zone is signed by its file: nobody here could sign the change.
+    Signed,
+    /// There is no version of the zone.
+    NoZone,
+    /// Nothing would be left that is a zone.
+    Zone(ZoneError),
+    /// The journal cannot be written.
+    Journal(io::Error),
+}
+
+/// Whether an update may be what it came to, and until when records live.
+pub(crate) trait Judge {
+    /// Looks at what would be there.
+    fn allows(&self, work: &Work<'_>) -> Result<(), Rcode>;
+
+    /// When a record expires, in seconds since 1970; 0 for never.
+    fn expires(&self, record: &RecordBuf) -> u64;
+}
+
+/// Nobody's wish but the clock's.
+struct Clock;
+
+impl Judge for Clock {
+    fn allows(&self, _: &Work<'_>) -> Result<(), Rcode> {
+        Ok(())
+    }
+
+    fn expires(&self, _: &RecordBuf) -> u64 {
+        0
+    }
+}
+
+fn key(record: &RecordBuf) -> Key {
+    (record.owner.clone(), record.rtype, record.rdata.clone())
+}
+
+fn in_zone(zone: &Zone, (owner, rtype, rdata): &Key) -> bool {
+    let set = zone.rrset(owner, *rtype);
+    set.is_some_and(|set| set.rdata().any(|found| *found == **rdata))
+}
+
+impl Overlay {
+    fn apply(&mut self, entry: &Entry, base: Option<&Zone>) {
+        if entry.whole {
+            *self = Self::default();
+        }
+        for record in &entry.removed {
+            let key = key(record);
+            self.added.remove(&key);
+            // What only updates brought need not be remembered once it is gone.
+            if base.is_none_or(|base| in_zone(base, &key)) {
+                self.removed.insert(key);
+            }
+        }
+        for (record, expires) in &entry.added {
+            if record.rtype == RecordType::SOA {
+                self.soa = Some(record.clone());
+                continue;
+            }
+            let key = key(record);
+            self.removed.remove(&key);
+            self.added.insert(key, (record.ttl, *expires));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty() && self.soa.is_none()
+    }
+
+    fn entry(&self, (base, serial): (u32, u32)) -> Entry {
+        let record = |(owner, rtype, rdata): &Key, ttl| RecordBuf {
+            owner: owner.clone(),
+            rtype: *rtype,
+            ttl,
+            rdata: rdata.clone(),
+        };
+        let added = self.added.iter();
+        let soa = self.soa.iter().map(|soa| (soa.clone(), 0));
+        Entry {
+            whole: true,
+            base,
+            serial,
+            removed: self.removed.iter().map(|key| record(key, 0)).collect(),
+            added: added
+                .map(|(key, (ttl, expires))| (record(key, *ttl), *expires))
+                .chain(soa)
+                .collect(),
+        }
+    }
+
+    /// The file's version with what updates made of it.
+    fn over(&self, base: &Arc<Zone>, serial: u32) -> Result<Arc<Zone>, ZoneError> {
+        if self.is_empty() && base.soa().serial == serial {
+            return Ok(Arc::clone(base));
+        }
+        let mut builder = Builder::new(base.apex());
+        for record in base.records() {
+            if record.rtype == RecordType::SOA {
+                let own = self.soa.as_ref().map(RecordBuf::as_record);
+                let soa = with_serial(&own.unwrap_or(record).to_owned(), serial);
+                builder.add(&soa.owner, soa.rtype, soa.ttl, &soa.rdata)?;
+                continue;
+            }
+            let key = key(&record.to_owned());
+            if !self.removed.contains(&key) && !self.added.contains_key(&key) {
+                builder.add(record.owner, record.rtype, record.ttl, record.rdata)?;
+            }
+        }
+        for ((owner, rtype, rdata), (ttl, _)) in &self.added {
+            builder.add(owner, *rtype, *ttl, rdata)?;
+        }
+        builder.build().map(Arc::new)
+    }
+}
+
+/// A SOA record with another serial: the first of the five numbers at its end.
+fn with_serial(soa: &RecordBuf, serial: u32) -> RecordBuf {
+    let mut soa = soa.clone();
+    let at = soa.rdata.len().saturating_sub(20);
+    if let Some(place) = soa.rdata.get_mut(at..at + 4) {
+        place.copy_from_slice(&serial.to_be_bytes());
+    }
+    soa
+}
+
+fn soa_of(zone: &Zone) -> Option<RecordBuf> {
+    let soa = zone.records().next()?;
+    Some(soa.to_owned())
+}
+
+/// The serial behind one (RFC 1982); 0 is left out, as some take it for none.
+fn next(serial: u32) -> u32 {
+    serial.wrapping_add(1).max(1)
+}
+
+impl Store {
+    /// Opens the journal of a zone.
+    pub(crate) fn open(path: &Path, apex: &Name) -> io::Result<Self> {
+        let opened = Journal::open(path, apex.wire())?;
+        if opened.damaged > 0 {
+            tracing::warn!(
+                target: "plugin/update",
+                "{}: the last {} octets are no whole update and were never acknowledged; they are put aside in '*.damaged'",
+                path.display(),
+                opened.damaged
+            );
+        }
+        let mut overlay = Overlay::default();
+        opened
+            .entries
+            .iter()
+            .for_each(|entry| overlay.apply(entry, None));
+        let last = opened.entries.last();
+        Ok(Self {
+            apex: apex.clone(),
+            state: Mutex::new(State {
+                compacted: 0,
+                overlay,
+                serials: last.map(|entry| (entry.base, entry.serial)),
+                journal: opened.journal,
+                slot: None,
+                base: None,
+                served: None,
+                written: None,
+            }),
+        })
+    }
+
+    /// Has a part in the versions of a slot from now on.
+    pub(crate) fn attach(self: &Arc<Self>, slot: &Arc<Slot>) {
+        {
+            let mut state = self.state();
+            if state
+                .slot
+                .as_ref()
+                .is_some_and(|known| Arc::ptr_eq(known, slot))
+            {
+                return;
+            }
+            (state.base, state.served) = (None, None);
+            state.slot = Some(Arc::clone(slot));
+        }
+        slot.keep_with(&(Arc::clone(self) as Arc<dyn Keeper>));
+        if let Some(zone) = slot.zone() {
+            self.take(slot, zone);
+        }
+    }
+
+    /// Does an update, all of it or nothing; it is on disk and served when this returns. The serial,
+    /// if anything changed. Blocks.
+    pub(crate) fn commit(
+        &self,
+        update: &Update,
+        judge: &dyn Judge,
+    ) -> Result<Option<u32>, Refusal> {
+        self.state().commit(update, judge)
+    }
+
+    /// Takes away what has expired.
+    pub(crate) fn expire(&self, now: u64) {
+        let mut state = self.state();
+        let gone = state.overlay.added.iter();
+        let gone = gone.filter(|(_, (_, expires))| *expires != 0 && *expires <= now);
+        let changes: Vec<_> = gone
+            .map(|((owner, rtype, rdata), _)| {
+                Change::DeleteRecord(owner.to_vec(), *rtype, rdata.to_vec())
+            })
+            .collect();
+        if changes.is_empty() || state.served.is_none() {
+            return;
+        }
+        let count = changes.len();
+        let update = Update {
+            changes,
+            ..Update::default()
+        };
+        match state.commit(&update, &Clock) {
+            Ok(_) => tracing::info!(
+                target: "plugin/update",
+                "{count} records of zone \"{}\" have expired", self.apex
+            ),
+            Err(error) => tracing::error!(
+                target: "plugin/update",
+                "records of zone \"{}\" have expired and stay: {error:?}", self.apex
+            ),
+        }
+    }
+
+    /// Writes the zone down as it is served, if it is another version than was written last.
+    pub(crate) fn write_back(&self, folder: &Path) {
+        let mut state = self.state();
+        let Some(zone) = state.served.clone() else {
+            return;
+        };
+        let serial = zone.soa().serial;
+        if state.overlay.is_empty() || state.written == Some(serial) {
+            return;
+        }
+        let mut out = String::new();
+        for record in zone.records() {
+            text::write::write(
+                record.owner,
+                record.rtype,
+                record.ttl,
+                record.rdata,
+                &mut out,
+            );
+            if !out.ends_with('\n') {
+                out.push('\n');
+            }
+        }
+        let path = folder.join(format!("db.{}", file_name(&self.apex)));
+        match replace(&path, out.as_bytes()) {
+            Ok(()) => state.written = Some(serial),
+            Err(error) => {
+                tracing::error!(target: "plugin/update", "{}: {error}", path.display());
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The zone's name as part of a file's.
+fn file_name(apex: &Name) -> String {
+    let text = apex.to_string();
+    let name = text.strip_suffix('.').unwrap_or(&text);
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    match name {
+        "" => "root".to_owned(),
+        name => name.chars().map(plain).collect(),
+    }
+}
+
+/// Where the journal of a zone lies.
+pub(crate) fn journal_path(folder: &Path, apex: &Name) -> PathBuf {
+    folder.join(format!("{}.journal", file_name(apex)))
+}
+
+impl State {
+    fn commit(&mut self, update: &Update, judge: &dyn Judge) -> Result<Option<u32>, Refusal> {
+        let (Some(zone), Some(base), Some(slot)) =
+            (self.served.clone(), self.base.clone(), self.slot.clone())
+        else {
+            return Err(Refusal::NoZone);
+        };
+        let signed = [RecordType::RRSIG, RecordType::NSEC, RecordType::NSEC3PARAM];
+        if signed
+            .iter()
+            .any(|rtype| zone.rrset(zone.apex(), *rtype).is_some())
+        {
+            return Err(Refusal::Signed);
+        }
+        let mut work = Work::new(&zone);
+        work.check(update).map_err(Refusal::Rcode)?;
+        update.changes.iter().for_each(|change| work.change(change));
+        judge.allows(&work).map_err(Refusal::Rcode)?;
+        let (mut removed, mut added) = work.difference();
+        if removed.is_empty() && added.is_empty() {
+            return Ok(None);
+        }
+        let explicit = added
+            .iter()
+            .find(|record| record.rtype == RecordType::SOA)
+            .cloned();
+        for records in [&mut removed, &mut added] {
+            records.retain(|record| record.rtype != RecordType::SOA);
+        }
+        let before = soa_of(&zone).ok_or(Refusal::NoZone)?;
+        let after = match &explicit {
+            Some(soa) => soa.clone(),
+            // RFC 2136 section 3.6.
+            None => with_serial(&before, next(zone.soa().serial)),
+        };
+        let after_soa = Soa::read(after.as_record());
+        let serial = after_soa.ok_or(Refusal::Rcode(Rcode::FORMERR))?.serial;
+        let changed = changed(&zone, &after, &removed, &added).map_err(Refusal::Zone)?;
+        let entry = Entry {
+            whole: false,
+            base: base.soa().serial,
+            serial,
+            removed: removed.clone(),
+            added: added
+                .iter()
+                .map(|record| (record.clone(), judge.expires(record)))
+                .chain(explicit.map(|soa| (soa, 0)))
+                .collect(),
+        };
+        self.journal.append(&entry).map_err(Refusal::Journal)?;
+        self.overlay.apply(&entry, Some(&base));
+        self.serials = Some((entry.base, serial));
+        self.served = Some(Arc::clone(&changed));
+        let delta = Delta {
+            before,
+            after,
+            removed,
+            added,
+        };
+        slot.set_with(changed, delta);
+        self.compact(zone.apex());
+        Ok(Some(serial))
+    }
+
+    /// Replaces a long journal by what it comes to.
+    fn compact(&mut self, apex: &[u8]) {
+        let octets = self.journal.octets();
+        let Some(serials) = self.serials else { return };
+        if octets < COMPACT_OCTETS || octets < self.compacted * 4 {
+            return;
+        }
+        match self.journal.compact(apex, &self.overlay.entry(serials)) {
+            Ok(()) => self.compacted = self.journal.octets(),
+            // It is whole as it is.
+            Err(error) => tracing::error!(
+                target: "plugin/update",
+                "a journal of {octets} octets cannot be compacted: {error}"
+            ),
+        }
+    }
+}
+
+/// The version behind one.
+fn changed(
+    zone: &Zone,
+    soa: &RecordBuf,
+    removed: &[RecordBuf],
+    added: &[RecordBuf],
+) -> Result<Arc<Zone>, ZoneError> {
+    let gone: BTreeSet<Key> = removed.iter().map(key).collect();
+    let touched: BTreeSet<&[u8]> = removed.iter().map(|record| &*record.owner).collect();
+    let mut builder = Builder::new(zone.apex());
+    for record in zone.records() {
+        let is_gone = || touched.contains(record.owner) && gone.contains(&key(&record.to_owned()));
+        if record.rtype != RecordType::SOA && !is_gone() {
+            builder.add(record.owner, record.rtype, record.ttl, record.rdata)?;
+        }
+    }
+    for record in added.iter().chain([soa]) {
+        builder.add(&record.owner, record.rtype, record.ttl, &record.rdata)?;
+    }
+    builder.build().map(Arc::new)
+}
+
+impl Keeper for Store {
+    /// The file has a new version: what updates changed is changed in it, too. Its serial is newer than
+    /// any that was served.
+    fn take(&self, slot: &Slot, zone: Arc<Zone>) {
+        let mut state = self.state();
+        let own = zone.soa().serial;
+        let overlay = &mut state.overlay;
+        overlay.removed.retain(|key| in_zone(&zone, key));
+        let unchanged = overlay.is_empty();
+        let serial = match state.serials {
+            None => own,
+            Some((base, served)) if base == own || served == own => served,
+            Some((_, served)) if serial_newer(own, served) => match unchanged {
+                true => own,
+                false => next(own),
+            },
+            Some((_, served)) => next(served),
+        };
+        let mut merged = state.overlay.over(&zone, serial);
+        let mut serial = serial;
+        if let (Ok(new), Some(before)) = (&merged, &state.served) {
+            let same = Delta::between(before, new).is_empty();
+            let known = before.soa().serial;
+            if !same && serial == known {
+                serial = next(known);
+                merged = state.overlay.over(&zone, serial);
+            }
+        }
+        let merged = match merged {
+            Ok(merged) => merged,
+            Err(error) => {
+                tracing::error!(
+                    target: "plugin/update",
+                    "zone \"{}\" cannot be updated as before, the version before is served on: {error}",
+                    self.apex
+                );
+                return;
+            }
+        };
+        let serials = (own, serial);
+        if state.serials.is_some_and(|known| known != serials) {
+            let entry = Entry {
+                base: own,
+                serial,
+                ..Entry::default()
+            };
+            if let Err(error) = state.journal.append(&entry) {
+                tracing::error!(target: "plugin/update", "journal of zone \"{}\": {error}", self.apex);
+            }
+            state.serials = Some(serials);
+        }
+        state.base = Some(zone);
+        state.served = Some(Arc::clone(&merged));
+        slot.set_kept(merged);
+    }
+}
