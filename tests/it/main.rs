@@ -16,6 +16,7 @@
 //! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`transports`] | clients that mean no good |
+//! | [`updates`] | dynamic updates by nsupdate and certbot, and with `kill -9` |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -50,6 +51,7 @@ mod server;
 mod signed;
 mod sockets;
 mod transports;
+mod updates;
 mod upstream;
 mod validation;
 
@@ -69,6 +71,7 @@ fn main() {
     trials.extend(message::trials());
     trials.extend(http::trials());
     trials.extend(transports::trials());
+    trials.extend(updates::trials());
     trials.extend(sockets::trials());
     trials.extend(validation::trials());
     libtest_mimic::run(&arguments, trials).exit();
