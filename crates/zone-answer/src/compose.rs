@@ -209,7 +209,7 @@ impl<'z> Composer<'z> {
         match end {
             End::NoData => self.deny(reply, Rcode::NOERROR),
             End::NameError => self.deny(reply, Rcode::NXDOMAIN),
-            End::Delegation(node, servers) => return self.refer(reply, *node, *servers),
+            End::Delegation(node, servers) => self.refer(reply, *node, *servers),
             End::TooLong => reply.rcode = Rcode::YXDOMAIN,
             End::Missing | End::Denied => (),
             End::Data | End::Outside(_) => {

@@ -29,7 +29,7 @@ impl<'z> Writer<'z> {
         Self {
             zone,
             dnssec: ex.query.dnssec_ok(),
-            apex_at: (QUESTION_AT + name - zone.apex().len()) as u16,
+            apex_at: (QUESTION_AT + name.saturating_sub(zone.apex().len())) as u16,
             octets_max: usize::from(ex.client_octets_max()) - opt,
         }
     }

@@ -318,17 +318,12 @@ fn a_chain_of_aliases_proves_its_end_rfc_4035_section_3_1_3() {
         "x.w.isle.example A do",
         &format!(
             "NXDOMAIN aa\nanswer x.w.isle.example. 300 CNAME gone.isle.example.*\n{soa}{}",
-            by("*.w. alias. ").replace(
-                "\nauthority isle.example. 300 NSEC*",
-                "\nauthority isle.example. 300 NSEC*"
-            )
+            by("*.w. alias. ")
         ),
     );
     check(
         &zone,
         "alias.isle.example NSEC do",
-        &format!(
-            "NOERROR aa\nanswer alias.isle.example. 300 NSEC*\nauthority isle.example. 300 NS ns.isle.example.*"
-        ),
+        "NOERROR aa\nanswer alias.isle.example. 300 NSEC*\nauthority isle.example. 300 NS ns.isle.example.*",
     );
 }
