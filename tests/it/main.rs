@@ -24,6 +24,7 @@
 //! | [`web_clients`] | kdig, curl and nghttp |
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
+//! | [`updates`] | dynamic updates by nsupdate and certbot, and with `kill -9` |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -66,6 +67,7 @@ mod signed;
 mod sockets;
 mod transports;
 mod tsig;
+mod updates;
 mod upstream;
 mod validation;
 mod web;
@@ -91,6 +93,7 @@ fn main() {
     trials.extend(message::trials());
     trials.extend(http::trials());
     trials.extend(transports::trials());
+    trials.extend(updates::trials());
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
     trials.extend(web_clients::trials());

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use corten_plugin::wire::{Name, Rcode};
 use corten_plugin::{Directive, Exchange, Flow, Plugin, Seal, Setup, SetupError, Signer, Updates};
-use corten_tsig::{Answer, Keyring, verify};
+use corten_tsig::{Answer, Keyring, Record, Refusal, verify};
 
 use config::Config;
 
@@ -78,6 +78,13 @@ impl Tsig {
     }
 }
 
+/// Whether a message is signed with HMAC-MD5, as some clients do unless they are told otherwise.
+fn is_md5(message: &[u8]) -> bool {
+    const MD5: &[u8] = b"\x08hmac-md5\x07sig-alg\x03reg\x03int\0";
+    let record = Record::find(message).ok().flatten();
+    record.is_some_and(|record| record.algorithm.eq_ignore_ascii_case(MD5))
+}
+
 impl Plugin for Tsig {
     fn name(&self) -> &'static str {
         "tsig"
@@ -105,6 +112,14 @@ impl Plugin for Tsig {
             Err(_) => return ex.answer(Rcode::FORMERR),
         };
         let key = verdict.answer.key().clone();
+        if verdict.refusal == Some(Refusal::BadKey) && is_md5(message) {
+            tracing::warn!(
+                target: "plugin/tsig",
+                "key \"{key}\" of {} is used with HMAC-MD5, which is not served (RFC 8945 section 6); \
+                 set the client to HMAC-SHA256: for certbot dns_rfc2136_algorithm = HMAC-SHA256",
+                ex.client
+            );
+        }
         ex.query.remove_tsig();
         ex.seal_with(Box::new(Signed(verdict.answer)));
         if let Some(refusal) = verdict.refusal {

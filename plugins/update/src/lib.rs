@@ -333,3 +333,6 @@ impl Plugin for Updating {
         let _ = written.await;
     }
 }
+
+#[cfg(test)]
+mod tests;
