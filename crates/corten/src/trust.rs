@@ -20,11 +20,13 @@ Usage of corten trust export|install|remove:
 /// How our files in a system's store begin.
 const PREFIX: &str = "corten-local-authority-";
 
-/// A system's store of roots: its folder, how files end there, and what is run afterwards.
+/// A system's store of roots: its folder, how files end there, and what is run when one has been put
+/// there or taken away.
 struct SystemStore {
     folder: &'static str,
     extension: &'static str,
-    update: &'static [&'static str],
+    added: &'static [&'static str],
+    removed: &'static [&'static str],
 }
 
 const STORES: [SystemStore; 2] = [
@@ -32,13 +34,16 @@ const STORES: [SystemStore; 2] = [
     SystemStore {
         folder: "/usr/local/share/ca-certificates",
         extension: "crt",
-        update: &["update-ca-certificates"],
+        added: &["update-ca-certificates"],
+        // Without that the link to the file stays.
+        removed: &["update-ca-certificates", "--fresh"],
     },
     // Red Hat, Fedora.
     SystemStore {
         folder: "/etc/pki/ca-trust/source/anchors",
         extension: "pem",
-        update: &["update-ca-trust", "extract"],
+        added: &["update-ca-trust", "extract"],
+        removed: &["update-ca-trust", "extract"],
     },
 ];
 
@@ -104,20 +109,21 @@ impl SystemStore {
         let hash = corten_tls::root_hash(root);
         Path::new(self.folder).join(format!("{PREFIX}{hash}.{}", self.extension))
     }
+}
 
-    fn update(&self) -> io::Result<()> {
-        let [program, arguments @ ..] = self.update else {
-            return Ok(());
-        };
-        let line = self.update.join(" ");
-        let status = Command::new(program)
-            .args(arguments)
-            .status()
-            .map_err(|error| io::Error::other(format!("{line}: {error}")))?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(io::Error::other(format!("{line}: {status}"))),
-        }
+/// Runs a program of the system's.
+fn update(words: &[&str]) -> io::Result<()> {
+    let [program, arguments @ ..] = words else {
+        return Ok(());
+    };
+    let line = words.join(" ");
+    let status = Command::new(program)
+        .args(arguments)
+        .status()
+        .map_err(|error| io::Error::other(format!("{line}: {error}")))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{line}: {status}"))),
     }
 }
 
@@ -127,7 +133,7 @@ fn install(store: &SystemStore, roots: &[String]) -> io::Result<()> {
         fs::write(&path, root).map_err(|error| named(&path, &error))?;
         say(&format!("installed {}", path.display()));
     }
-    store.update()?;
+    update(store.added)?;
     say(
         "programs of this system that use its store of roots trust the local CA now; browsers may have stores of their own",
     );
@@ -151,7 +157,7 @@ fn remove(store: &SystemStore, roots: &[String]) -> io::Result<()> {
         say("the local CA was not installed");
         return Ok(());
     }
-    store.update()
+    update(store.removed)
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
