@@ -315,7 +315,9 @@ mod tests {
         let own: Vec<_> = (1..=3)
             .map(|host| add(&mut all, &format!("2001:db8:0:0:{host}::1")).unwrap())
             .collect();
-        own[1].heard(*START, false);
+        for member in [&own[0], &own[2]] {
+            member.heard(Instant::now() + Duration::from_secs(5), false);
+        }
         let newcomer = add(&mut all, "2001:db8:0:ff::").unwrap();
         assert!(is_there(&all, &other), "others are not touched");
         assert!(!is_there(&all, &own[1]));

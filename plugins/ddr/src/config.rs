@@ -137,7 +137,7 @@ mod tests {
             ("a..example", "'a..example'"),
             (
                 "d.example {\n hint here\n }",
-                "Corefile:3 - 'here' is not an IP address",
+                "Corefile:3 - Error during parsing: 'here' is not an IP address",
             ),
             (
                 "d.example {\n transports tls grpc\n }",

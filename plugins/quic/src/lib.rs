@@ -107,7 +107,7 @@ mod tests {
             ("{\n max_streams 4294967296\n }", "is greater than"),
             (
                 "{\n max_streams 5\n max_streams 5\n }",
-                "Corefile:4 - max_streams already defined for this server block",
+                "Corefile:4 - Error during parsing: max_streams already defined for this server block",
             ),
             ("{\n max_stream 5\n }", "unknown property 'max_stream'"),
         ] {
