@@ -98,7 +98,9 @@ impl Chain {
     /// The record that shows that a name is not there: the last before it, going round.
     pub(crate) fn covering(&self, hash: &Hash) -> Option<u32> {
         let behind = self.nodes.partition_point(|(other, _)| other < hash);
-        let before = behind.checked_sub(1).or(self.nodes.len().checked_sub(1))?;
+        let before = behind
+            .checked_sub(1)
+            .or_else(|| self.nodes.len().checked_sub(1))?;
         Some(self.nodes[before].1)
     }
 }
