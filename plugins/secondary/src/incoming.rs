@@ -30,7 +30,7 @@ pub(crate) enum Received {
     /// Nothing is newer; the primary's serial.
     Current(u32),
     /// The zone.
-    Whole(Builder),
+    Whole(Box<Builder>),
     /// Changes from one version to the next, oldest first; at least one.
     Changes(Vec<Step>),
 }
@@ -84,7 +84,7 @@ enum State {
     Begin,
     /// The newest SOA record has come.
     First,
-    Whole(Builder),
+    Whole(Box<Builder>),
     Removing(Vec<Step>),
     Adding(Vec<Step>),
     Over,
@@ -178,7 +178,7 @@ impl Incoming {
             self.state = State::Removing(vec![Step::new(record)]);
             return Ok(None);
         }
-        let mut builder = Builder::new(self.apex.wire());
+        let mut builder = Box::new(Builder::new(self.apex.wire()));
         let first = self.newest()?.0.clone();
         self.add(&mut builder, &first)?;
         self.whole(builder, record, soa)
@@ -186,7 +186,7 @@ impl Incoming {
 
     fn whole(
         &mut self,
-        mut builder: Builder,
+        mut builder: Box<Builder>,
         record: RecordBuf,
         soa: Option<u32>,
     ) -> Result<Option<Received>, Broken> {
