@@ -213,8 +213,8 @@ impl<'z> Composer<'z> {
             End::TooLong => reply.rcode = Rcode::YXDOMAIN,
             End::Missing | End::Denied => (),
             End::Data | End::Outside(_) => {
-                let own_servers =
-                    question.rtype == RecordType::NS && question.name.wire() == self.zone.apex();
+                let own_servers = matches!(question.rtype, RecordType::NS | RecordType::ANY)
+                    && question.name.wire() == self.zone.apex();
                 if !own_servers {
                     self.servers(reply);
                 }
