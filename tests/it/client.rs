@@ -12,6 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use crate::message::{Message, class_number, type_number, wire_name};
+use crate::tsig::Signature;
 
 /// Options of a query step, `+key=value`.
 pub(crate) type Options = BTreeMap<String, String>;
@@ -20,6 +21,8 @@ pub(crate) type Options = BTreeMap<String, String>;
 pub(crate) struct Query {
     pub(crate) wire: Vec<u8>,
     pub(crate) asked: (String, u16, u16),
+    /// With `+tsig=KEY:ALGORITHM:SECRET`.
+    pub(crate) signature: Option<Signature>,
 }
 
 impl Query {
@@ -45,6 +48,12 @@ impl Query {
             || ["do", "bufsize", "edns", "version"]
                 .iter()
                 .any(|opt| opts.contains_key(*opt));
+        match opts.get("opcode").map(String::as_str) {
+            None | Some("QUERY") => (),
+            Some("NOTIFY") => flags = flags & !0x0100 | 4 << 11,
+            Some("UPDATE") => flags = flags & !0x0100 | 5 << 11,
+            Some(other) => panic!("opcode {other}"),
+        }
         let mut wire = rand::random::<u16>().to_be_bytes().to_vec();
         wire.extend(flags.to_be_bytes());
         wire.extend([0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
@@ -68,10 +77,23 @@ impl Query {
             wire.extend((options.len() as u16).to_be_bytes());
             wire.extend(options);
         }
+        let signature = opts.get("tsig").map(|key| Signature::sign(&mut wire, key));
         Self {
             asked: (name, type_number(rtype), class),
             wire,
+            signature,
         }
+    }
+}
+
+impl Query {
+    /// Reads the answer, and verifies it when the query was signed.
+    fn read(&self, octets: &[u8]) -> io::Result<Message> {
+        let octets = match &self.signature {
+            Some(signature) => signature.verify(octets)?,
+            None => octets.to_vec(),
+        };
+        Message::read(&octets).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -115,8 +137,22 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct NoAnswer(pub(crate) &'static str);
 
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
 impl From<io::Error> for NoAnswer {
     fn from(error: io::Error) -> Self {
+        if let Some(wrong) = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Self>())
+        {
+            return Self(wrong.0);
+        }
         Self(match error.kind() {
             io::ErrorKind::ConnectionRefused => "error ConnectionRefusedError",
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "error Timeout",
@@ -147,6 +183,7 @@ pub(crate) fn send(
         let reply =
             tls(address, timeout, opts, folder).and_then(|mut stream| converse(&mut stream, query));
         return reply.map_err(|error| match error.kind() {
+            _ if error.get_ref().is_some_and(|inner| inner.is::<NoAnswer>()) => error.into(),
             io::ErrorKind::ConnectionRefused
             | io::ErrorKind::TimedOut
             | io::ErrorKind::WouldBlock => error.into(),
@@ -183,8 +220,7 @@ fn udp(query: &Query, address: SocketAddr, timeout: Duration, source: &str) -> i
     loop {
         let (length, from) = socket.recv_from(&mut buffer)?;
         if from == address && buffer[..2] == query.wire[..2] {
-            return Message::read(&buffer[..length])
-                .ok_or_else(|| io::ErrorKind::InvalidData.into());
+            return query.read(&buffer[..length]);
         }
     }
 }
@@ -194,7 +230,11 @@ pub(crate) fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<TcpStrea
     tcp_from(any, address, timeout)
 }
 
-fn tcp_from(source: &str, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+pub(crate) fn tcp_from(
+    source: &str,
+    address: SocketAddr,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into())?;
     socket.connect_timeout(&address.into(), timeout)?;
@@ -274,7 +314,7 @@ pub(crate) fn converse(stream: &mut (impl Read + Write), query: &Query) -> io::R
     stream.write_all(&(query.wire.len() as u16).to_be_bytes())?;
     stream.write_all(&query.wire)?;
     stream.flush()?;
-    Message::read(&read_message(stream)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    query.read(&read_message(stream)?)
 }
 
 /// One message of a stream.

@@ -8,6 +8,8 @@
 //! | [`http`] | an HTTP client, and the steps of cases that need one |
 //! | [`upstream`] | a scripted name server |
 //! | [`collectors`] | collectors of dnstap messages and of spans |
+//! | [`tsig`], [`axfr`] | signatures and zone transfers, as cases have them |
+//! | [`peers`] | zones to and from NSD, Knot and BIND |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`differential`] | random zones and questions, for us and for NSD, Knot and BIND |
 //! | [`forwarding`] | upstreams that fail in every way |
@@ -28,6 +30,7 @@
 
 mod acme;
 mod architecture;
+mod axfr;
 mod base64;
 mod caching;
 mod cases;
@@ -43,6 +46,7 @@ mod life;
 mod message;
 mod panics;
 mod parallel;
+mod peers;
 mod proxied;
 mod readme;
 mod repeat;
@@ -52,6 +56,7 @@ mod signed;
 mod sockets;
 mod transports;
 mod updates;
+mod tsig;
 mod upstream;
 mod validation;
 
@@ -66,6 +71,7 @@ fn main() {
     trials.extend(differential::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());
+    trials.extend(peers::trials());
     trials.extend(panics::trials());
     trials.extend(readme::trials());
     trials.extend(message::trials());

@@ -24,6 +24,8 @@ pub(crate) const TYPES: &[(&str, u16)] = &[
     ("DNAME", 39),
     ("DS", 43),
     ("RRSIG", 46),
+    ("IXFR", 251),
+    ("AXFR", 252),
     ("ANY", 255),
     ("CAA", 257),
 ];
@@ -32,6 +34,12 @@ const RCODES: &[&str] = &[
     "NXRRSET", "NOTAUTH", "NOTZONE",
 ];
 const CLASSES: &[(&str, u16)] = &[("IN", 1), ("CH", 3), ("HS", 4), ("NONE", 254), ("ANY", 255)];
+
+/// The mnemonic of an RCODE in the header.
+pub(crate) fn rcode_text(code: u16) -> String {
+    let known = RCODES.get(usize::from(code));
+    known.map_or_else(|| code.to_string(), |name| (*name).to_owned())
+}
 
 pub(crate) fn type_number(name: &str) -> u16 {
     let known = TYPES
@@ -201,9 +209,7 @@ impl Message {
         if self.rcode == 16 {
             "BADVERS".into()
         } else {
-            RCODES
-                .get(usize::from(self.rcode))
-                .map_or_else(|| self.rcode.to_string(), |name| (*name).to_owned())
+            rcode_text(self.rcode)
         }
     }
 
@@ -322,7 +328,7 @@ impl Message {
     }
 }
 
-fn record_line(section: &str, record: &Record, case: bool) -> String {
+pub(crate) fn record_line(section: &str, record: &Record, case: bool) -> String {
     let class = match record.class {
         1 => String::new(),
         3 => "CH ".into(),

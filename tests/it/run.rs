@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use regex::{Captures, Regex};
 
+use crate::axfr;
 use crate::base64;
 use crate::cases::Case;
 use crate::certificates;
@@ -17,6 +18,7 @@ use crate::message::Message;
 use crate::parallel::parallel;
 use crate::server::{Folder, PATIENCE, Process, binary, free_port};
 use crate::signed;
+use crate::tsig::Signature;
 use crate::upstream::Upstream;
 
 /// A case under way.
@@ -176,6 +178,10 @@ impl<'c> Run<'c> {
                 parallel(count, || self.query(&words[2..]))
             }
             "raw" => self.raw(words),
+            "axfr" => {
+                let (opts, port, rest) = self.options(words);
+                axfr::lines(rest[0], &opts, port, self.folder.path())
+            }
             "stream" => self.stream(words),
             "log" => self.log(words, expected),
             "upstream" => self
@@ -244,6 +250,9 @@ impl<'c> Run<'c> {
                 if opts.contains_key("verify") {
                     lines.extend(signed::verify(&reply, port, self.folder.path()));
                 }
+                let shown = !opts.contains_key("brief") && !opts.contains_key("header");
+                let signature = query.signature.as_ref().filter(|_| shown);
+                lines.extend(signature.map(Signature::line));
                 lines
             }
             Err(NoAnswer(text)) => vec![text.to_owned()],
@@ -451,15 +460,18 @@ impl<'c> Run<'c> {
         lines
     }
 
-    fn files(&self, pattern: &str) -> Vec<String> {
-        let pattern = Regex::new(&format!(
-            "^{}$",
-            regex::escape(pattern).replace(r"\*", ".*")
-        ))
-        .unwrap();
-        let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+    fn files(&self, text: &str) -> Vec<String> {
+        let pattern =
+            Regex::new(&format!("^{}$", regex::escape(text).replace(r"\*", ".*"))).unwrap();
+        let inside = text.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let entries = std::fs::read_dir(self.folder.path().join(inside)).unwrap();
+        let named = |name: &str| match inside {
+            "" => name.to_owned(),
+            inside => format!("{inside}/{name}"),
+        };
         let mut names: Vec<_> = entries
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .flatten()
+            .map(|entry| named(&entry.file_name().to_string_lossy()))
             .filter(|name| pattern.is_match(name))
             .collect();
         names.sort();

@@ -216,7 +216,7 @@ impl Shared {
         // The answer so far: RCODE, flags beside QR and RA, records of the sections.
         let (mut rcode, mut flags, mut sections) = (
             0u16,
-            0x8080 | query.flags & 0x0110,
+            0x8080 | query.flags & 0x7910,
             [Vec::new(), Vec::new()],
         );
         let (mut id, mut asked) = (query.id, question.to_vec());
@@ -272,6 +272,10 @@ impl Shared {
             .find(|(_, known)| *known == rtype)
             .map_or_else(|| format!("TYPE{rtype}"), |(name, _)| (*name).to_owned());
         let mut line = format!("{name} {rtype} {transport}");
+        let is_notify = query.opcode_name() == "NOTIFY";
+        if is_notify {
+            line += " notify";
+        }
         if client != "127.0.0.1" {
             line += &format!(" from={client}");
         }
@@ -287,7 +291,7 @@ impl Shared {
                 if checking { "c" } else { "" }
             );
         }
-        if query.flags & 0x0100 == 0 {
+        if query.flags & 0x0100 == 0 && !is_notify {
             line += " norec";
         }
         for (code, data) in query.edns.iter().flat_map(|edns| &edns.2) {

@@ -46,13 +46,13 @@ pub enum FileErrorKind {
     Name(String),
     /// No secret.
     #[error("expected secret for key \"{0}\"")]
-    NoSecret(Name),
+    NoSecret(Box<Name>),
     /// The same name twice.
     #[error("key \"{0}\" redefined")]
-    Redefined(Name),
+    Redefined(Box<Name>),
     /// A secret that is none.
     #[error("key \"{0}\": {1}")]
-    Secret(Name, KeyError),
+    Secret(Box<Name>, KeyError),
     /// An algorithm that is not served.
     #[error(transparent)]
     Algorithm(#[from] AlgorithmError),
@@ -80,7 +80,7 @@ pub fn parse(text: &str) -> Result<Vec<Key>, FileError> {
         }
         let key = words.key()?;
         if keys.iter().any(|other| other.name == key.name) {
-            return Err(words.error(Kind::Redefined(key.name)));
+            return Err(words.error(Kind::Redefined(Box::new(key.name))));
         }
         keys.push(key);
     }
@@ -133,15 +133,16 @@ impl<'t> Words<'t> {
                 "secret" => {
                     let text = self.value("the secret")?;
                     let read = Secret::from_base64(text);
-                    secret =
-                        Some(read.map_err(|error| self.error(Kind::Secret(name.clone(), error)))?);
+                    secret = Some(read.map_err(|error| {
+                        self.error(Kind::Secret(Box::new(name.clone()), error))
+                    })?);
                 }
                 _ => return Err(self.unexpected(word, expected)),
             }
         }
         match secret {
             Some(secret) => Ok(Key::new(name, algorithm, secret)),
-            None => Err(self.error(Kind::NoSecret(name))),
+            None => Err(self.error(Kind::NoSecret(Box::new(name)))),
         }
     }
 

@@ -1,5 +1,5 @@
 //! What every reply obeys when it leaves: header, EDNS, size.
-use crate::codes::Rcode;
+use crate::codes::{Opcode, Rcode};
 use crate::query::Query;
 use crate::reply::{Reply, Section};
 use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX};
@@ -107,7 +107,12 @@ impl Reply {
         } else {
             self.rcode
         };
-        let mut flags = 0x8000 | query.flags() & 0x7910 | rcode.0 & 0xf;
+        // RD and CD mean something in queries only.
+        let repeated = match query.opcode() {
+            Opcode::QUERY => 0x7910,
+            _ => 0x7800,
+        };
+        let mut flags = 0x8000 | query.flags() & repeated | rcode.0 & 0xf;
         for (set, bit) in [
             (self.authoritative, 0x0400),
             (cut, 0x0200),

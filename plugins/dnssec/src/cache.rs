@@ -23,9 +23,50 @@ pub(crate) type Key = [u64; 2];
 pub(crate) struct Signed {
     key: Key,
     validity: Validity,
+    /// Each RDATA with its length in two octets before.
     octets: Box<[u8]>,
-    /// Where each RDATA ends.
-    ends: Box<[u16]>,
+}
+
+/// Signatures as they are copied out of the cache: nobody counts who uses them, since cores would
+/// write the same number.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    octets: Vec<u8>,
+}
+
+/// The signatures over one RRset among the copies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    start: usize,
+    end: usize,
+}
+
+impl Copies {
+    pub(crate) fn clear(&mut self) {
+        self.octets.clear();
+    }
+
+    pub(crate) fn add(&mut self, signed: &Signed) -> Place {
+        let start = self.octets.len();
+        self.octets.extend_from_slice(&signed.octets);
+        Place {
+            start,
+            end: self.octets.len(),
+        }
+    }
+
+    /// RDATA of the RRSIG records.
+    pub(crate) fn rdatas(&self, place: Option<Place>) -> impl Iterator<Item = &[u8]> {
+        let octets = place.and_then(|place| self.octets.get(place.start..place.end));
+        let mut rest = octets.unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (length, behind) = rest.split_first_chunk()?;
+            let length = usize::from(u16::from_be_bytes(*length));
+            let (rdata, behind) = behind.split_at_checked(length)?;
+            rest = behind;
+            Some(rdata)
+        })
+    }
 }
 
 /// A bounded number of signatures.
@@ -48,35 +89,17 @@ struct Set {
 
 impl Signed {
     pub(crate) fn new(key: Key, validity: Validity, rdatas: &[Vec<u8>]) -> Self {
-        let mut end = 0;
+        let mut octets = Vec::with_capacity(rdatas.iter().map(|rdata| rdata.len() + 2).sum());
+        for rdata in rdatas {
+            // Signatures have 512 octets at most, and names 255.
+            octets.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+            octets.extend_from_slice(rdata);
+        }
         Self {
             key,
             validity,
-            octets: rdatas.concat().into(),
-            // A signature has 512 octets, and there are not many keys.
-            ends: rdatas
-                .iter()
-                .map(|rdata| {
-                    end += rdata.len() as u16;
-                    end
-                })
-                .collect(),
+            octets: octets.into(),
         }
-    }
-
-    /// When the signatures are valid.
-    pub(crate) fn validity(&self) -> Validity {
-        self.validity
-    }
-
-    /// RDATA of the RRSIG records.
-    pub(crate) fn rdatas(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| {
-            self.octets
-                .get(usize::from(start)..usize::from(*end))
-                .unwrap_or_default()
-        })
     }
 }
 
@@ -111,15 +134,21 @@ impl Cache {
         &self.sets[key[0] as usize & (self.sets.len() - 1)]
     }
 
-    /// The signatures of a key.
-    pub(crate) fn find(&self, key: &Key) -> Option<Arc<Signed>> {
+    /// Copies the signatures of a key that are valid at a moment in seconds since 1970, and tells
+    /// when they are.
+    pub(crate) fn copy(&self, key: &Key, now: u32, to: &mut Copies) -> Option<(Place, Validity)> {
         let set = self.set_of(key);
         let tagged = |tag: &AtomicU32| tag.load(Acquire) == tag_of(key);
         set.tags
             .iter()
             .zip(&set.places)
             .filter(|(tag, _)| tagged(tag))
-            .find_map(|(_, place)| place.load_full().filter(|signed| signed.key == *key))
+            .find_map(|(_, place)| {
+                let place = place.load();
+                let signed = place.as_ref().filter(|signed| signed.key == *key)?;
+                let valid = signed.validity.contains(now);
+                valid.then(|| (to.add(signed), signed.validity))
+            })
     }
 
     /// Keeps signatures, in place of older ones of the same key. A full cache, or set, loses another.
@@ -209,16 +238,23 @@ mod tests {
         Arc::new(Signed::new(key, validity, &[vec![1, 2], vec![3]]))
     }
 
+    fn find(cache: &Cache, number: u64) -> Option<Validity> {
+        let mut copies = Copies::default();
+        let (place, validity) = cache.copy(&[number, number << 33], 5, &mut copies)?;
+        let rdatas: Vec<_> = copies.rdatas(Some(place)).collect();
+        assert_eq!(rdatas, [&[1, 2][..], &[3]]);
+        Some(validity)
+    }
+
     #[test]
     fn signatures_are_found_until_another_needs_the_place() {
         let cache = Cache::new(100);
         for number in 0..1_000u64 {
             cache.insert(signed(number, 10));
-            let found = cache.find(&[number, number << 33]).unwrap();
-            assert_eq!(found.rdatas().collect::<Vec<_>>(), [&[1, 2][..], &[3]]);
+            assert!(find(&cache, number).is_some());
             assert!(cache.len() <= 100);
         }
-        let kept = (0..1_000).filter(|number| cache.find(&[*number, number << 33]).is_some());
+        let kept = (0..1_000).filter(|number| find(&cache, *number).is_some());
         assert_eq!(kept.count(), cache.len());
         assert!(cache.len() > 90, "{}", cache.len());
     }
@@ -229,9 +265,12 @@ mod tests {
         cache.insert(signed(1, 10));
         cache.insert(signed(1, 20));
         assert_eq!(cache.len(), 1);
-        let found = cache.find(&[1, 1 << 33]).unwrap();
-        assert_eq!(found.validity().expiration, 20);
-        assert!(cache.find(&[1, 1]).is_none());
+        assert_eq!(find(&cache, 1).unwrap().expiration, 20);
+        let mut copies = Copies::default();
+        assert!(cache.copy(&[1, 1], 5, &mut copies).is_none());
+        // What is no longer valid is not found.
+        assert!(cache.copy(&[1, 1 << 33], 21, &mut copies).is_none());
+        assert_eq!(copies.rdatas(None).count(), 0);
     }
 
     #[test]
@@ -241,6 +280,6 @@ mod tests {
         cache.insert(signed(2, 20));
         cache.sweep(15);
         assert_eq!(cache.len(), 1);
-        assert!(cache.find(&[1, 1 << 33]).is_none() && cache.find(&[2, 2 << 33]).is_some());
+        assert!(find(&cache, 1).is_none() && find(&cache, 2).is_some());
     }
 }

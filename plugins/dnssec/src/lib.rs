@@ -121,6 +121,16 @@ fn zone_of(zones: &Zones, name: &Name) -> Option<usize> {
         .map(|(index, _)| index)
 }
 
+/// Index of the zone that signs a name's records of a type: DS records are the parent's (RFC 4035 section
+/// 2.4), if that is signed here as well.
+fn signer_of(zones: &Zones, name: &Name, rtype: RecordType) -> Option<usize> {
+    let parent = match rtype {
+        RecordType::DS if !name.is_root() => zone_of(zones, &name.parent(1)),
+        _ => None,
+    };
+    parent.or_else(|| zone_of(zones, name))
+}
+
 /// Seconds since 1970 without their upper bits (RFC 4034 section 3.1.5).
 fn now() -> u32 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -201,7 +211,7 @@ impl Dnssec {
         let receivers: Vec<_> = missing.iter().map(submit).collect();
         for (part, receiver) in missing.into_iter().zip(receivers) {
             let signed = receiver?.await.map_err(|_| NotSigned::Failed)??;
-            work.set_signed(part, signed);
+            work.set_signed(part, &signed);
         }
         self.counters.at(ex.site).entries(self.signer.cache.len());
         work.write(&ex.query, &mut ex.reply);

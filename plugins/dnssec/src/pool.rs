@@ -235,7 +235,7 @@ mod tests {
         let (pool, signer) = (Pool::default(), signer());
         let receiver = pool.submit(&signer, job(7)).unwrap();
         assert!(receiver.blocking_recv().unwrap().is_ok());
-        assert!(signer.cache.find(&[7, 0]).is_some());
+        assert_eq!(signer.cache.len(), 1);
     }
 
     /// A pool whose threads never come: the queue fills and then refuses.

@@ -1,12 +1,10 @@
 //! Records that deny: made for each question, since nobody has a chain of all names.
-use std::sync::Arc;
-
 use corten_dnssec::bitmap::Types;
 use corten_dnssec::denial::{self, NXNAME, hash};
 use corten_plugin::wire::{Name, Rcode, RecordType, Section};
 
 use crate::Dnssec;
-use crate::cache::{Key, Signed};
+use crate::cache::{Key, Place};
 use crate::config::Denial;
 
 /// One record that denies.
@@ -20,7 +18,7 @@ pub(crate) struct Proof {
     /// Index of the zone that signs it.
     pub(crate) zone: usize,
     pub(crate) key: Key,
-    pub(crate) signed: Option<Arc<Signed>>,
+    pub(crate) signed: Option<Place>,
 }
 
 /// What is said of a name.

@@ -1,11 +1,9 @@
 //! The RRsets of a reply.
-use std::sync::Arc;
-
 use corten_plugin::Zones;
 use corten_plugin::wire::{Class, Name, Question, RecordType, Reply, Section, View};
 
-use crate::cache::{Key, Signed};
-use crate::zone_of;
+use crate::cache::{Key, Place};
+use crate::signer_of;
 
 /// The question's name lies where the header ends.
 const QUESTION_POINTER: u16 = 0xc00c;
@@ -28,7 +26,7 @@ pub(crate) struct Set {
     /// Whether it is to be signed.
     pub(crate) wanted: bool,
     pub(crate) key: Key,
-    pub(crate) signed: Option<Arc<Signed>>,
+    pub(crate) signed: Option<Place>,
 }
 
 /// All of them; keeps its memory.
@@ -104,7 +102,7 @@ impl Sets {
         if let Some(at) = self.sets.iter().position(is) {
             return at as u16;
         }
-        let zone = zone_of(zones, &owner);
+        let zone = signer_of(zones, &owner, rtype);
         self.sets.push(Set {
             section,
             rtype,

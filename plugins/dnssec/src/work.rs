@@ -16,12 +16,12 @@ use corten_dnssec::rrsig::Validity;
 use corten_plugin::Zones;
 use corten_plugin::wire::{Name, Query, Question, Rcode, RecordType, Reply, Section, View};
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Copies, Key, Signed};
 use crate::config::Denial;
 use crate::pool::Job;
 use crate::proof::{Proof, Proofs, Subject};
 use crate::sets::{Set, Sets};
-use crate::{Dnssec, ORIGINAL_TTL, RENEWAL, zone_of};
+use crate::{Dnssec, ORIGINAL_TTL, RENEWAL, signer_of};
 
 /// RRsets of one reply that are signed; those of the additional section beyond stay unsigned.
 const SIGNED_MAX: usize = 64;
@@ -39,6 +39,7 @@ pub(crate) struct Work {
     rcode: Option<Rcode>,
     /// The proof answers the question: SOA and the like are left out.
     proof_answers: bool,
+    signatures: Copies,
     scratch: Vec<u8>,
 }
 
@@ -160,7 +161,9 @@ impl Work {
         delegated: Option<bool>,
     ) -> Result<Option<Denied>, Plan> {
         let end = self.chain_end(question, reply.view());
-        let zone = end.as_ref().and_then(|name| zone_of(&dnssec.zones, name));
+        let zone = end
+            .as_ref()
+            .and_then(|name| signer_of(&dnssec.zones, name, question.rtype));
         let (Some(name), Some(zone)) = (end, zone.filter(|zone| soa.zone == Some(*zone))) else {
             return Ok(None);
         };
@@ -203,15 +206,18 @@ impl Work {
     /// Whether the reply refers to servers of a delegation, and if so whether a proof is needed that the
     /// delegation is not signed.
     fn referral(&self, zones: &Zones, rcode: Rcode) -> Option<Option<Denied>> {
-        let below = |set: &&Set| {
-            set.zone
-                .is_some_and(|zone| set.owner != zones.names()[zone])
+        // The zone above the delegation speaks of it, also where the one below is signed here, too.
+        let above = |set: &Set| {
+            let zone = signer_of(zones, &set.owner, RecordType::DS)?;
+            (set.owner != zones.names()[zone]).then_some(zone)
         };
         let mut servers = self.sets.of(Section::Authority, RecordType::NS);
-        let cut = servers.find(below).filter(|_| rcode == Rcode::NOERROR)?;
+        let (cut, zone) = servers
+            .find_map(|set| Some((set, above(set)?)))
+            .filter(|_| rcode == Rcode::NOERROR)?;
         let mut digests = self.sets.of(Section::Authority, RecordType::DS);
         let proved = digests.any(|set| set.owner == cut.owner) || self.sets.has_denials();
-        let zone = cut.zone.filter(|_| !proved);
+        let zone = Some(zone).filter(|_| !proved);
         Some(zone.map(|zone| Denied {
             name: cut.owner.clone(),
             zone,
@@ -260,21 +266,21 @@ impl Work {
     ) -> bool {
         let (cache, zones) = (&*dnssec.signer.cache, dnssec.zones.names());
         let (view, mut complete) = (reply.view(), true);
+        let signatures = &mut self.signatures;
+        signatures.clear();
         let mut find = |part, key: &Key| {
-            let signed = cache
-                .find(key)
-                .filter(|signed| signed.validity().contains(now));
+            let found = cache.copy(key, now, signatures);
             let later = now.wrapping_add(RENEWAL);
             each(
                 part,
-                match &signed {
+                match &found {
                     None => Found::Not,
-                    Some(signed) if signed.validity().contains(later) => Found::Fresh,
+                    Some((_, validity)) if validity.contains(later) => Found::Fresh,
                     Some(_) => Found::Old,
                 },
             );
-            complete &= signed.is_some();
-            signed
+            complete &= found.is_some();
+            found.map(|(place, _)| place)
         };
         for index in 0..self.sets.len() {
             if !self.sets.at(index).wanted {
@@ -347,10 +353,11 @@ impl Work {
     }
 
     /// Notes the signatures of a part.
-    pub(crate) fn set_signed(&mut self, part: Part, signed: std::sync::Arc<crate::cache::Signed>) {
+    pub(crate) fn set_signed(&mut self, part: Part, signed: &Signed) {
+        let place = Some(self.signatures.add(signed));
         match part {
-            Part::Set(index) => self.sets.at_mut(index).signed = Some(signed),
-            Part::Proof(index) => self.proofs[index].signed = Some(signed),
+            Part::Set(index) => self.sets.at_mut(index).signed = place,
+            Part::Proof(index) => self.proofs[index].signed = place,
         }
     }
 
@@ -372,8 +379,7 @@ impl Work {
                     let Some(set) = self.sets.ending_with(index) else {
                         continue;
                     };
-                    let signatures = set.signed.iter().flat_map(|signed| signed.rdatas());
-                    for rdata in signatures {
+                    for rdata in self.signatures.rdatas(set.signed) {
                         new.like(old, record, RecordType::RRSIG, set.ttl, |out| {
                             out.octets(rdata);
                         });
@@ -381,7 +387,7 @@ impl Work {
                 }
                 for proof in proofs.iter().filter(|proof| proof.section == section) {
                     new.push(section, &proof.owner, proof.rtype, proof.ttl, &proof.rdata);
-                    for rdata in proof.signed.iter().flat_map(|signed| signed.rdatas()) {
+                    for rdata in self.signatures.rdatas(proof.signed) {
                         new.push(section, &proof.owner, RecordType::RRSIG, proof.ttl, rdata);
                     }
                 }

@@ -22,19 +22,19 @@ pub(crate) struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CatalogError {
     #[error("catalog zone {0} has no NS record")]
-    NoNs(Name),
+    NoNs(Box<Name>),
     #[error("catalog zone {0} must have exactly one version TXT record")]
-    Version(Name),
+    Version(Box<Name>),
     #[error("catalog zone {0} has unsupported version {1}")]
-    OtherVersion(Name, String),
+    OtherVersion(Box<Name>, String),
     #[error("catalog member {0} must have exactly one PTR record")]
     SeveralZones(String),
     #[error("catalog member zone {0} is listed twice")]
-    Twice(Name),
+    Twice(Box<Name>),
     #[error("catalog member {0} has more than one coo PTR record")]
     SeveralCatalogs(String),
     #[error("catalog zone {0} has more than {MEMBERS_MAX} members")]
-    TooMany(Name),
+    TooMany(Box<Name>),
 }
 
 #[derive(Default)]
@@ -74,16 +74,21 @@ pub(crate) fn members(zone: &Zone) -> Result<Vec<Member>, CatalogError> {
             _ => (),
         }
         if drafts.len() > MEMBERS_MAX {
-            return Err(CatalogError::TooMany(apex));
+            return Err(CatalogError::TooMany(apex.into()));
         }
     }
     if !has_ns {
-        return Err(CatalogError::NoNs(apex));
+        return Err(CatalogError::NoNs(apex.into()));
     }
     match &versions[..] {
         [only] if only == "2" => (),
-        [other] => return Err(CatalogError::OtherVersion(apex, format!("{other:?}"))),
-        _ => return Err(CatalogError::Version(apex)),
+        [other] => {
+            return Err(CatalogError::OtherVersion(
+                apex.into(),
+                format!("{other:?}"),
+            ));
+        }
+        _ => return Err(CatalogError::Version(apex.into())),
     }
     let mut seen = std::collections::HashSet::new();
     let mut members = Vec::with_capacity(drafts.len());
@@ -99,7 +104,7 @@ pub(crate) fn members(zone: &Zone) -> Result<Vec<Member>, CatalogError> {
             return Err(CatalogError::SeveralCatalogs(shown()));
         }
         if !seen.insert(zone.clone()) {
-            return Err(CatalogError::Twice(zone));
+            return Err(CatalogError::Twice(zone.into()));
         }
         members.push(Member {
             id,

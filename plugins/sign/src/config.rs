@@ -87,7 +87,9 @@ impl Config {
 
     /// The signed zone's file. The zone's name ends with a dot.
     pub(crate) fn signed(&self) -> PathBuf {
-        self.directory.join(format!("db.{}signed", self.origin))
+        let path = self.directory.join(format!("db.{}signed", self.origin));
+        path.strip_prefix(".")
+            .map_or_else(|_| path.clone(), Path::to_owned)
     }
 }
 

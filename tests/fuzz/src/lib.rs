@@ -5,17 +5,21 @@
 pub mod message;
 pub mod mutate;
 
+mod dnssec;
 mod expression;
 mod master;
 mod proxy;
 mod records;
+mod signed;
 mod text;
 mod wire;
 
+pub use dnssec::{keyfile, rdata};
 pub use expression::expression;
 pub use master::master;
 pub use proxy::proxy;
 pub use records::{gotemplate, record};
+pub use signed::{transfer, tsig};
 pub use text::{corefile, name};
 pub use wire::{query, reply};
 
@@ -23,14 +27,18 @@ pub use wire::{query, reply};
 pub type Target = fn(&[u8]);
 
 /// All targets by name; seeds lie in `seeds/NAME/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
+    ("keyfile", keyfile),
     ("master", master),
     ("name", name),
     ("proxy", proxy),
     ("query", query),
+    ("rdata", rdata),
     ("record", record),
     ("reply", reply),
+    ("transfer", transfer),
+    ("tsig", tsig),
 ];
