@@ -55,8 +55,8 @@ mod server;
 mod signed;
 mod sockets;
 mod transports;
-mod updates;
 mod tsig;
+mod updates;
 mod upstream;
 mod validation;
 
