@@ -139,7 +139,7 @@ pub(crate) fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn checksum(octets: &[u8]) -> [u8; 8] {

@@ -7,12 +7,14 @@
 //! | `message` | an update message taken apart |
 //! | `apply` | prerequisites and changes, step by step |
 //! | `journal` | the file in which updates are before they are answered |
+//! | `overlay` | the difference to the zone's file |
 //! | `store` | what updates have made of a zone |
 //! | here | the decisions, and the task that takes away what has expired |
 mod apply;
 mod config;
 mod journal;
 mod message;
+mod overlay;
 mod policy;
 mod store;
 

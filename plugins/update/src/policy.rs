@@ -1,7 +1,7 @@
 //! Who may change what.
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use corten_plugin::wire::{Name, Rcode, RecordType};
 use corten_zone::RecordBuf;
@@ -60,8 +60,15 @@ pub(crate) struct Limits {
 pub(crate) struct Policy {
     pub(crate) grants: Vec<Grant>,
     pub(crate) limits: Limits,
-    /// What is left to each key, and since when.
-    left: Mutex<HashMap<Box<[u8]>, (f64, Instant)>>,
+    /// What is left to each key, by its name in wire form.
+    left: Mutex<HashMap<Box<[u8]>, Left>>,
+}
+
+/// How many updates a key may make now, as of when.
+#[derive(Debug)]
+struct Left {
+    updates: f64,
+    since: Instant,
 }
 
 /// Why an update is refused.
@@ -171,13 +178,17 @@ impl Policy {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         // As many keys as the configuration has.
         let most = f64::from(rate);
-        let (tokens, since) = left.entry(key.wire().into()).or_insert((most, now));
-        let more = now.saturating_duration_since(*since).as_secs_f64() * most / 60.0;
-        (*tokens, *since) = ((*tokens + more).min(most), now);
-        if *tokens < 1.0 {
+        let left = left.entry(key.wire().into()).or_insert(Left {
+            updates: most,
+            since: now,
+        });
+        let seconds = now.saturating_duration_since(left.since).as_secs_f64();
+        left.updates = (left.updates + seconds * most / 60.0).min(most);
+        left.since = now;
+        if left.updates < 1.0 {
             return Err(Denied::Rate(rate));
         }
-        *tokens -= 1.0;
+        left.updates -= 1.0;
         Ok(())
     }
 }
@@ -214,10 +225,7 @@ impl Judge for Permitted<'_> {
 
     fn expires(&self, record: &RecordBuf) -> u64 {
         let challenge = self.challenges.iter().any(|owner| **owner == *record.owner);
-        match (
-            challenge,
-            Duration::from_secs(self.limits.expire_seconds).as_secs(),
-        ) {
+        match (challenge, self.limits.expire_seconds) {
             (true, seconds @ 1..) => self.now.saturating_add(seconds),
             _ => 0,
         }

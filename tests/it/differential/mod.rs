@@ -77,9 +77,9 @@ fn compare() -> Result<(), Failed> {
             }
         }
     }
-    println!("seed {seed}: {asked} questions; decided by a rule:");
+    eprintln!("seed {seed}: {asked} questions; decided by a rule:");
     for (rule, count) in decided {
-        println!("{count:6}  {rule}");
+        eprintln!("{count:6}  {rule}");
     }
     if !wrong.is_empty() {
         let mut text = format!("seed {seed}, {asked} questions; an example of each kind:\n");

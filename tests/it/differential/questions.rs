@@ -84,7 +84,7 @@ pub(super) fn random(zone: &Zone, random: &mut Random) -> Question {
     }
     Question {
         name: format!("{}.", labels.join(".")),
-        rtype: *random.of(TYPES),
+        rtype: random.of::<&str>(TYPES),
         dnssec_ok: random.percent(50),
         apex: format!("{}.", zone.name),
     }
