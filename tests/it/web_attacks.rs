@@ -430,8 +430,8 @@ fn connections_are_bounded_and_make_room_again() -> Result<(), Failed> {
         client
             .set_read_timeout(Some(Duration::from_millis(100)))
             .unwrap();
-        match client.read(&mut [0]) {
-            Ok(_) => false,
+        match client.read_exact(&mut [0]) {
+            Ok(()) => false,
             Err(error) => matches!(
                 error.kind(),
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
