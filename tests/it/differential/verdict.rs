@@ -54,8 +54,7 @@ impl Answer {
             return None;
         }
         let apex = &question.apex;
-        let covers_ns =
-            |record: &Record| record.rtype == RRSIG && record.rdata.contains("[00, 02,");
+        let covers_ns = |record: &Record| record.rtype == RRSIG && record.rdata.starts_with("NS ");
         let of = |section| {
             message
                 .records
