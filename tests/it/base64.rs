@@ -22,3 +22,17 @@ pub(crate) fn decode(text: &str) -> Vec<u8> {
     }
     octets
 }
+
+/// Octets as base64, padded.
+pub(crate) fn encode(octets: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| {
+        let bits = (0..3).fold(0, |bits, at| {
+            bits << 8 | usize::from(*group.get(at).unwrap_or(&0))
+        });
+        let letter = move |at: usize| char::from(LETTERS[bits >> (18 - 6 * at) & 63]);
+        let used = group.len() + 1;
+        (0..4).map(move |at| if at < used { letter(at) } else { '=' })
+    };
+    octets.chunks(3).flat_map(group).collect()
+}

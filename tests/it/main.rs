@@ -58,6 +58,7 @@ mod parallel;
 mod peers;
 mod proxied;
 mod quic;
+mod rdata;
 mod readme;
 mod repeat;
 mod run;

@@ -1,11 +1,11 @@
 //! DNS messages, read and written without any code of the server's.
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libtest_mimic::Trial;
 
-use crate::{extended_error, signed};
+use crate::rdata::rdata_text;
+use crate::{extended_error, rdata, signed};
 
 /// Types that tests name.
 pub(crate) const TYPES: &[(&str, u16)] = &[
@@ -45,6 +45,7 @@ pub(crate) fn type_number(name: &str) -> u16 {
     let known = TYPES
         .iter()
         .chain(signed::TYPES)
+        .chain(rdata::TYPES)
         .find(|(known, _)| *known == name)
         .map(|(_, number)| *number);
     known
@@ -52,10 +53,11 @@ pub(crate) fn type_number(name: &str) -> u16 {
         .unwrap_or_else(|| panic!("type {name}"))
 }
 
-fn type_name(number: u16) -> String {
+pub(crate) fn type_name(number: u16) -> String {
     TYPES
         .iter()
         .chain(signed::TYPES)
+        .chain(rdata::TYPES)
         .find(|(_, known)| *known == number)
         .map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
 }
@@ -70,11 +72,28 @@ pub(crate) fn class_number(name: &str) -> u16 {
 
 /// A name in wire form.
 pub(crate) fn wire_name(name: &str) -> Vec<u8> {
-    let mut wire = Vec::new();
-    for label in name.split('.').filter(|label| !label.is_empty()) {
-        wire.push(u8::try_from(label.len()).unwrap());
-        wire.extend(label.bytes());
+    let (mut wire, mut label) = (Vec::new(), Vec::new());
+    let mut end = |label: &mut Vec<u8>| {
+        if !label.is_empty() {
+            wire.push(u8::try_from(label.len()).unwrap());
+            wire.append(label);
+        }
+    };
+    let mut rest = name.as_bytes();
+    while let [octet, behind @ ..] = rest {
+        (rest, _) = match (octet, behind) {
+            (b'.', _) => (behind, end(&mut label)),
+            (b'\\', [a @ b'0'..=b'9', b, c, behind @ ..]) => {
+                let number = [a, b, c]
+                    .iter()
+                    .fold(0, |sum, digit| 10 * sum + u32::from(**digit - b'0'));
+                (behind, label.push(u8::try_from(number).unwrap()))
+            }
+            (b'\\', [escaped, behind @ ..]) => (behind, label.push(*escaped)),
+            _ => (behind, label.push(*octet)),
+        };
     }
+    end(&mut label);
     wire.push(0);
     wire
 }
@@ -107,12 +126,12 @@ pub(crate) struct Message {
     pub(crate) wire: Vec<u8>,
 }
 
-fn u16_at(wire: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(wire: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(wire.get(at..at + 2)?.try_into().ok()?))
 }
 
 /// Reads a name and returns it with the place behind it.
-fn name_at(wire: &[u8], mut at: usize) -> Option<(String, usize)> {
+pub(crate) fn name_at(wire: &[u8], mut at: usize) -> Option<(String, usize)> {
     let (mut name, mut end, mut hops) = (String::new(), None, 0);
     loop {
         let length = *wire.get(at)? as usize;
@@ -367,116 +386,10 @@ fn options(mut rdata: &[u8]) -> Option<Vec<(u16, Vec<u8>)>> {
     Some(options)
 }
 
-fn rdata_text(wire: &[u8], at: usize, rdata: &[u8], rtype: u16) -> Option<String> {
-    let number = |from: usize| {
-        Some(u32::from(u16_at(rdata, from)?) << 16 | u32::from(u16_at(rdata, from + 2)?))
-    };
-    Some(match type_name(rtype).as_str() {
-        "A" => Ipv4Addr::from(<[u8; 4]>::try_from(rdata).ok()?).to_string(),
-        "AAAA" => Ipv6Addr::from(<[u8; 16]>::try_from(rdata).ok()?).to_string(),
-        "NS" | "CNAME" | "PTR" | "DNAME" => name_at(wire, at)?.0,
-        "NAPTR" => {
-            let (mut texts, mut from) = (Vec::new(), 4);
-            for _ in 0..3 {
-                let length = usize::from(*rdata.get(from)?);
-                let text = rdata.get(from + 1..from + 1 + length)?;
-                texts.push(format!("\"{}\"", String::from_utf8_lossy(text)));
-                from += 1 + length;
-            }
-            let (order, preference) = (u16_at(rdata, 0)?, u16_at(rdata, 2)?);
-            let name = name_at(wire, at + from)?.0;
-            format!("{order} {preference} {} {name}", texts.join(" "))
-        }
-        "MX" => format!("{} {}", u16_at(rdata, 0)?, name_at(wire, at + 2)?.0),
-        "SRV" => format!(
-            "{} {} {} {}",
-            u16_at(rdata, 0)?,
-            u16_at(rdata, 2)?,
-            u16_at(rdata, 4)?,
-            name_at(wire, at + 6)?.0
-        ),
-        "SOA" => {
-            let (primary, behind) = name_at(wire, at)?;
-            let (mailbox, behind) = name_at(wire, behind)?;
-            let numbers = (0..5)
-                .map(|index| number(behind - at + 4 * index).map(|n| n.to_string()))
-                .collect::<Option<Vec<_>>>()?;
-            format!("{primary} {mailbox} {}", numbers.join(" "))
-        }
-        "TXT" | "HINFO" => {
-            let (mut texts, mut rest) = (Vec::new(), rdata);
-            while let [length, behind @ ..] = rest {
-                let (text, behind) = behind.split_at_checked(usize::from(*length))?;
-                let text = String::from_utf8_lossy(text);
-                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-                texts.push(format!("\"{escaped}\""));
-                rest = behind;
-            }
-            texts.join(" ")
-        }
-        _ => signed::rdata_text(rtype, rdata)
-            .unwrap_or_else(|| format!("\\# {} {rdata:02x?}", rdata.len())),
-    })
-}
-
-/// RDATA from its text, for scripted servers.
-pub(crate) fn rdata_wire(rtype: u16, text: &str) -> Vec<u8> {
-    let fields: Vec<_> = text.split_whitespace().collect();
-    match type_name(rtype).as_str() {
-        "A" => text.parse::<Ipv4Addr>().unwrap().octets().to_vec(),
-        "AAAA" => text.parse::<Ipv6Addr>().unwrap().octets().to_vec(),
-        "NS" | "CNAME" | "PTR" | "DNAME" => wire_name(text),
-        "SRV" => {
-            let numbers = fields[..3]
-                .iter()
-                .map(|field| field.parse::<u16>().unwrap());
-            let mut wire: Vec<u8> = numbers.flat_map(u16::to_be_bytes).collect();
-            wire.extend(wire_name(fields[3]));
-            wire
-        }
-        "NAPTR" => {
-            let numbers = fields[..2]
-                .iter()
-                .map(|field| field.parse::<u16>().unwrap());
-            let mut wire: Vec<u8> = numbers.flat_map(u16::to_be_bytes).collect();
-            for field in &fields[2..5] {
-                let text = field.trim_matches('"');
-                wire.push(u8::try_from(text.len()).unwrap());
-                wire.extend(text.as_bytes());
-            }
-            wire.extend(wire_name(fields[5]));
-            wire
-        }
-        "HINFO" => {
-            let texts = fields.iter().map(|field| field.trim_matches('"'));
-            texts
-                .flat_map(|text| [&[text.len() as u8], text.as_bytes()].concat())
-                .collect()
-        }
-        "SOA" => {
-            let mut wire = [wire_name(fields[0]), wire_name(fields[1])].concat();
-            fields[2..]
-                .iter()
-                .for_each(|field| wire.extend(field.parse::<u32>().unwrap().to_be_bytes()));
-            wire
-        }
-        "MX" => [
-            &fields[0].parse::<u16>().unwrap().to_be_bytes()[..],
-            &wire_name(fields[1]),
-        ]
-        .concat(),
-        "TXT" => {
-            let text = text.trim_matches('"');
-            [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
-        }
-        other => panic!("no RDATA of type {other}"),
-    }
-}
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("message::what_was_written_is_read", || {
         let mut wire = b"\x12\x34\x85\x00\0\x01\0\x01\0\0\0\x01\x03www\x07example\0\0\x01\0\x01\xc0\x0c\0\x10\0\x01\0\0\0\x3c".to_vec();
-        let rdata = rdata_wire(16, "\"a b\"");
+        let rdata = rdata::rdata_wire(16, "\"a b\"");
         wire.extend((rdata.len() as u16).to_be_bytes());
         wire.extend(rdata);
         wire.extend(b"\0\0\x29\x04\xd0\0\0\x80\0\0\x05\0\x03\0\x01x");

@@ -12,7 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::client::read_message;
-use crate::message::{Message, TYPES, rdata_wire, type_number, wire_name};
+use crate::message::{Message, TYPES, type_number, wire_name};
+use crate::rdata::rdata_wire;
 
 /// What a server does, besides answering from its records.
 #[derive(Clone, Default)]
