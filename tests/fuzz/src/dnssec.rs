@@ -15,7 +15,11 @@ pub fn keyfile(octets: &[u8]) {
         Ok(key) => {
             let mut signature = Vec::new();
             key.sign(b"data", &mut signature).expect("a key signs");
-            assert!(corten_dnssec::rrsig::check(key.public(), b"data", &signature));
+            assert!(corten_dnssec::rrsig::check(
+                key.public(),
+                b"data",
+                &signature
+            ));
         }
         Err(error) => {
             let shown = error.to_string();

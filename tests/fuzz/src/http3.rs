@@ -44,10 +44,7 @@ fn request(octets: &[u8]) {
     let whole = read(octets, octets.len().max(1));
     let cut = read(octets, 1);
     match (whole, cut) {
-        (Ok(whole), Ok(cut)) => assert_eq!(
-            (&whole.body, whole.problem),
-            (&cut.body, cut.problem)
-        ),
+        (Ok(whole), Ok(cut)) => assert_eq!((&whole.body, whole.problem), (&cut.body, cut.problem)),
         (whole, cut) => assert_eq!(whole.err(), cut.err()),
     }
 }
