@@ -104,7 +104,7 @@ pub fn reply(octets: &[u8]) {
         packed(&reply, &query, octets.len() < 60_000);
         let plain = came.records().filter(|record| record.rtype != OPT).count();
         assert_eq!(plain, reply.records().len());
-        for carrier in [Carrier::Datagram, Carrier::Stream] {
+        for carrier in [Carrier::Datagram, Carrier::Stream, Carrier::Encrypted] {
             let sent = finished(&reply, &query, carrier);
             same_records(&came, &sent);
             let room = octets.len() <= 65_000;
@@ -213,7 +213,7 @@ fn finished(reply: &Reply, query: &Query, carrier: Carrier) -> Message {
     reply.finish(query, carrier, &mut out);
     let sent = Message::read(&out[2..]).expect("what is sent can be read");
     let limit = match (carrier, query.edns()) {
-        (Carrier::Stream, _) => 65_535,
+        (Carrier::Stream | Carrier::Encrypted, _) => 65_535,
         (Carrier::Datagram, edns) => edns.map_or(512, |edns| usize::from(edns.udp_size.max(512))),
     };
     assert_eq!(sent.end, out.len() - 2, "nothing behind the message");
