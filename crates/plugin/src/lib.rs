@@ -36,6 +36,7 @@ mod view;
 mod zones;
 
 pub use async_trait::async_trait;
+pub use background::aside;
 pub use chain::{Chain, Detached, Next, Progress, TooLong};
 pub use corten_corefile as corefile;
 pub use corten_metrics as metrics;

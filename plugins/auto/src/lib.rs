@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Fallthrough, Flow, Next, Phase, Plugin, Setup,
-    SetupError, Stop, ZoneLabels, async_trait,
+    SetupError, Stop, ZoneLabels, aside, async_trait,
 };
 use corten_zone::{Catalogue, Slot};
 use corten_zone_answer::{answer, follow};
@@ -124,10 +124,8 @@ impl Plugin for Auto {
                 loop {
                     tokio::time::sleep(reload).await;
                     let served = Arc::clone(&served);
-                    let look = tokio::task::spawn_blocking(move || served.look());
-                    if look.await.is_err() {
-                        // The runtime is about to end.
-                        return;
+                    if let Err(error) = aside(move || served.look()).await {
+                        tracing::error!(target: "plugin/auto", "The folder could not be looked at: {error}");
                     }
                 }
             });

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Stop,
-    async_trait,
+    aside, async_trait,
 };
 use corten_zone::{Catalogue, Slot};
 use corten_zone_answer::{ZoneTable, answer, follow, refused};
@@ -132,12 +132,8 @@ async fn watch(zone: Arc<Served>) {
     loop {
         tokio::time::sleep(zone.reload).await;
         let zone = Arc::clone(&zone);
-        // It fails when the runtime is about to end.
-        if tokio::task::spawn_blocking(move || zone.look())
-            .await
-            .is_err()
-        {
-            return;
+        if let Err(error) = aside(move || zone.look()).await {
+            tracing::error!(target: "plugin/file", "The zone's file could not be looked at: {error}");
         }
     }
 }

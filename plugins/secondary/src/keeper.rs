@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use corten_dnssec::zonemd;
-use corten_plugin::Fallthrough;
 use corten_plugin::wire::Name;
+use corten_plugin::{Fallthrough, aside};
 use corten_zone::{Delta, Listener, Zone, ZoneError};
 use corten_zone_answer::ZoneTable;
 use tokio::sync::Semaphore;
@@ -228,7 +228,7 @@ impl Keeper {
         };
         let (name, bounds) = (held.name.clone(), held.source.bounds);
         let is_catalog = self.is_catalog(held);
-        let read = tokio::task::spawn_blocking(move || {
+        let read = aside(move || {
             let Some(kept) = store
                 .read(&name, bounds)
                 .map_err(|error| error.to_string())?
@@ -374,8 +374,7 @@ impl Keeper {
             let are_changes = matches!(answered.received, Received::Changes(_));
             let is_catalog = self.is_catalog(held);
             let before = have.clone();
-            let made =
-                tokio::task::spawn_blocking(move || make(answered.received, before, is_catalog));
+            let made = aside(move || make(answered.received, before, is_catalog));
             match made.await.unwrap_or(Err(Unfit::Ending)) {
                 Ok(fit) => {
                     self.serve(
@@ -418,7 +417,7 @@ impl Keeper {
         tracing::info!(target: "plugin/file", "Transferred: {} from {}", held.name, primary.address);
         if let Some(store) = held.source.store.clone() {
             let name = held.name.clone();
-            let written = tokio::task::spawn_blocking(move || store.write(&name, &zone)).await;
+            let written = aside(move || store.write(&name, &zone)).await;
             if let Ok(Err(error)) = written {
                 tracing::error!(target: "plugin/secondary", "Copy of {} was not written: {error}", held.name);
             }
@@ -433,7 +432,7 @@ impl Keeper {
             return;
         };
         let name = held.name.clone();
-        let touched = tokio::task::spawn_blocking(move || store.touch(&name)).await;
+        let touched = aside(move || store.touch(&name)).await;
         if let Ok(Err(error)) = touched {
             tracing::warn!(target: "plugin/secondary", "Copy of {}: {error}", held.name);
         }
