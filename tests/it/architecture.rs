@@ -114,7 +114,19 @@ fn plugins_stand_alone() -> Result<(), Failed> {
 /// The leaves know no runtime and no socket; time comes in as an argument.
 fn leaves_are_pure() -> Result<(), Failed> {
     let mut broken = Vec::new();
-    for leaf in ["corefile", "wire", "metrics", "gotemplate"] {
+    let leaves = [
+        "corefile",
+        "dnssec",
+        "expression",
+        "gotemplate",
+        "metrics",
+        "tsig",
+        "web",
+        "wire",
+        "zone",
+    ];
+    let is_leaf = |name: &str| leaves.iter().any(|leaf| name == format!("corten-{leaf}"));
+    for leaf in leaves {
         let name = format!("corten-{leaf}");
         let package = packages()
             .into_iter()
@@ -124,12 +136,14 @@ fn leaves_are_pure() -> Result<(), Failed> {
             package
                 .dependencies
                 .iter()
-                .filter(|name| *name == "tokio" || name.starts_with("corten-"))
+                .filter(|name| *name == "tokio" || name.starts_with("corten-") && !is_leaf(name))
                 .map(|other| format!("{name} depends on {other}")),
         );
-        for (path, text) in sources(&root().join("crates").join(leaf)) {
+        for (path, text) in sources(&root().join("crates").join(leaf).join("src")) {
+            // Tests may look at a clock.
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
             for word in ["Instant::now", "SystemTime::now", "UdpSocket", "TcpStream"] {
-                if text.contains(word) {
+                if text.contains(word) && !path.ends_with("tests.rs") {
                     broken.push(format!("{}: {word}", path.display()));
                 }
             }

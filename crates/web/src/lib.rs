@@ -12,7 +12,7 @@
 //! | [`http3`] | one stream of HTTP/3; the connection is QUIC's |
 //! | [`request`] | what is kept of a request |
 //!
-//! Not here: what a request means. Why it is our own: `docs/decisions/0003-http2.md`.
+//! Not here: what a request means. Why it is our own: `docs/decisions/0002-http2.md`.
 pub mod http1;
 pub mod http2;
 pub mod http3;
