@@ -40,8 +40,29 @@ pub(crate) struct Composer<'z> {
     write: Writer<'z>,
     transport: Transport,
     proof: Proof,
+    /// DNAME records that are in the answer, by their nodes: none is there twice (RFC 2181 section 5).
+    redirections: Passed,
     /// The set of the answer whose targets may bring addresses, and the index of its first record.
     targets: Option<(RrSet<'z>, usize)>,
+}
+
+/// Nodes that a chain has passed.
+#[derive(Debug, Default)]
+struct Passed {
+    places: [u32; CHAIN_MAX + 1],
+    count: usize,
+}
+
+impl Passed {
+    /// Whether the chain comes to the node for the first time.
+    fn is_first(&mut self, node: Node<'_>) -> bool {
+        let known = self.places[..self.count].contains(&node.place());
+        if !known && let Some(place) = self.places.get_mut(self.count) {
+            *place = node.place();
+            self.count += 1;
+        }
+        !known
+    }
 }
 
 impl<'z> Composer<'z> {
@@ -51,6 +72,7 @@ impl<'z> Composer<'z> {
             write: Writer::new(ex, zone),
             transport: ex.transport,
             proof: Proof::new(),
+            redirections: Passed::default(),
             targets: None,
         }
     }
@@ -135,8 +157,10 @@ impl<'z> Composer<'z> {
                 return None;
             }
             Found::Redirection(node, set) => {
-                self.write
-                    .signed(reply, answer, Owner::Wire(node.name()), set);
+                if self.redirections.is_first(node) {
+                    let owner = Owner::Wire(node.name());
+                    self.write.signed(reply, answer, owner, set);
+                }
                 return None;
             }
             Found::Delegation(node, servers) => return Some(End::Delegation(node, servers)),
@@ -282,6 +306,7 @@ impl<'z> Composer<'z> {
                 if below(name) {
                     this.address(reply, place, name, node, |_, _, _| true);
                 }
+                true
             },
         );
         self.each_target(
@@ -292,6 +317,7 @@ impl<'z> Composer<'z> {
                 if !below(name) && node.cut().is_some() {
                     this.address(reply, place, name, node, Writer::fits);
                 }
+                this.write.has_room(reply)
             },
         );
     }
@@ -318,6 +344,7 @@ impl<'z> Composer<'z> {
             if node.cut().is_none() {
                 this.address(reply, place, name, node, Writer::fits);
             }
+            this.write.has_room(reply)
         });
     }
 
@@ -343,13 +370,13 @@ impl<'z> Composer<'z> {
     }
 
     /// Calls `each` for every name in the RDATA of a set that the zone has, with the name's place in
-    /// the reply, each name once.
+    /// the reply, each name once, until it says that there is no use.
     fn each_target(
         &self,
         reply: &mut Reply,
         set: RrSet<'z>,
         first: usize,
-        mut each: impl FnMut(&Self, &mut Reply, usize, &Name, Node<'z>),
+        mut each: impl FnMut(&Self, &mut Reply, usize, &Name, Node<'z>) -> bool,
     ) {
         let before = match set.rtype {
             RecordType::NS => 0,
@@ -371,8 +398,10 @@ impl<'z> Composer<'z> {
                 }
                 _ => None,
             };
-            if let Some(node) = node {
-                each(self, reply, place, &name, node);
+            if let Some(node) = node
+                && !each(self, reply, place, &name, node)
+            {
+                return;
             }
         }
     }
