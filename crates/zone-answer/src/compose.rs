@@ -54,9 +54,13 @@ struct Passed {
 }
 
 impl Passed {
+    fn has(&self, node: Node<'_>) -> bool {
+        self.places[..self.count].contains(&node.place())
+    }
+
     /// Whether the chain comes to the node for the first time.
     fn is_first(&mut self, node: Node<'_>) -> bool {
-        let known = self.places[..self.count].contains(&node.place());
+        let known = self.has(node);
         if !known && let Some(place) = self.places.get_mut(self.count) {
             *place = node.place();
             self.count += 1;
@@ -148,9 +152,11 @@ impl<'z> Composer<'z> {
                 if rtype != RecordType::NS || matches!(owner, Owner::Question) {
                     self.targets = Some((set.set, reply.records().len()));
                 }
-                self.write.signed(reply, answer, owner, set);
+                if rtype != RecordType::DNAME || !self.has_passed(lookup) {
+                    self.write.signed(reply, answer, owner, set);
+                }
             }
-            Found::Several => self.several(reply, owner, rtype, lookup.node),
+            Found::Several => self.several(reply, owner, rtype, lookup),
             Found::Alias(set) => {
                 self.write.alias(reply, owner, set);
                 self.prove_expansion(name, lookup);
@@ -185,15 +191,16 @@ impl<'z> Composer<'z> {
 
     /// ANY and RRSIG: one RRset over UDP, where the client's address may be another's (RFC 8482
     /// sections 4.1 and 7), all of them over streams.
-    fn several(
-        &self,
-        reply: &mut Reply,
-        owner: Owner<'_>,
-        rtype: RecordType,
-        node: Option<Node<'z>>,
-    ) {
+    fn several(&self, reply: &mut Reply, owner: Owner<'_>, rtype: RecordType, lookup: &Lookup<'z>) {
+        let (node, passed) = (lookup.node, self.has_passed(lookup));
         let sets = node.into_iter().flat_map(Node::sets);
-        let wanted = sets.filter(|set| rtype == RecordType::ANY || set.rtype == rtype);
+        let there = |set: &RrSet<'_>| {
+            let signatures = self.write.dnssec && set.covered() == Some(RecordType::DNAME);
+            passed && (set.rtype == RecordType::DNAME || signatures)
+        };
+        let wanted = sets
+            .filter(|set| rtype == RecordType::ANY || set.rtype == rtype)
+            .filter(|set| !there(set));
         for set in wanted {
             self.write.set(reply, Section::Answer, owner, set, set.ttl);
             if self.transport == Transport::Udp {
@@ -207,6 +214,12 @@ impl<'z> Composer<'z> {
                 return;
             }
         }
+    }
+
+    /// Whether the chain has led over the DNAME record of the name that was found.
+    fn has_passed(&self, lookup: &Lookup<'z>) -> bool {
+        let exact = lookup.node.filter(|_| lookup.encloser.is_none());
+        exact.is_some_and(|node| self.redirections.has(node))
     }
 
     fn prove_expansion(&mut self, name: &Name, lookup: &Lookup<'z>) {

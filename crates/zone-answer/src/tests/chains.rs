@@ -215,6 +215,23 @@ fn a_dname_that_a_chain_passes_twice_is_there_once_rfc_2181_section_5() {
 }
 
 #[test]
+fn a_dname_that_leads_to_itself_is_there_once() {
+    let zone = slot(isle("m 90 DNAME @\n"));
+    for question in ["m.m.isle.example DNAME", "m.m.isle.example ANY"] {
+        check(
+            &zone,
+            question,
+            &format!(
+                "NOERROR aa
+             answer m.isle.example. 90 DNAME isle.example.
+             answer m.m.isle.example. 90 CNAME m.isle.example.
+             {NS}"
+            ),
+        );
+    }
+}
+
+#[test]
 fn a_dname_at_the_apex_redirects_the_whole_zone_rfc_6672_section_2_3() {
     let zone = slot(isle("@ DNAME new.example.\nwww A 192.0.2.1\n"));
     assert_eq!(reply(&zone, "www.isle.example A"), "Wait");
