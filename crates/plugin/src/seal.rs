@@ -22,6 +22,9 @@ pub trait Seal: Send + Sync {
 pub struct Signer {
     /// The name of the key.
     pub key: Name,
+    /// Tells keys apart that have one name and different secrets: blocks have their own. Means nothing
+    /// outside of the process.
+    pub mark: u64,
 }
 
 /// Both of one exchange.

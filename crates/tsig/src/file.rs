@@ -215,8 +215,13 @@ impl<'t> Words<'t> {
     }
 
     fn unexpected(&self, word: Word<'_>, expected: &'static str) -> FileError {
-        // Where a word is out of place it may be a secret: a few letters are enough to find it.
-        let found = word.text.chars().take(12).collect();
+        // A word that is out of place may be a secret, and no part of one is told. What looks like a word
+        // of the language is none.
+        let plain = |c: char| c.is_ascii_lowercase() || "-_{};".contains(c);
+        let found = match word.text.len() <= 16 && word.text.chars().all(plain) {
+            true => word.text.to_owned(),
+            false => "...".to_owned(),
+        };
         self.error(Kind::Unexpected { found, expected })
     }
 
@@ -260,6 +265,10 @@ mod tests {
             (
                 "key a\n\nsecret",
                 "line 3: unexpected token \"secret\"; expected \"{\"",
+            ),
+            (
+                "key a c2VjcmV0LWFuZC1tb3Jl;",
+                "line 1: unexpected token \"...\"; expected \"{\"",
             ),
             ("key a {\n}", "line 2: expected secret for key \"a.\""),
             (

@@ -1,7 +1,8 @@
 //! Secrets with their names.
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -71,6 +72,14 @@ impl Key {
     /// The algorithm that messages of our own are signed with.
     pub fn own_algorithm(&self) -> Algorithm {
         self.algorithm.unwrap_or(Algorithm::Sha256)
+    }
+
+    /// The same for keys with the same secret, and for hardly any others. It is another in every process,
+    /// and nothing of the secret can be learned from it.
+    pub fn mark(&self) -> u64 {
+        static SEED: OnceLock<RandomState> = OnceLock::new();
+        SEED.get_or_init(RandomState::new)
+            .hash_one(&self.secret.0[..])
     }
 
     pub(crate) fn start(&self, algorithm: Algorithm) -> Code {

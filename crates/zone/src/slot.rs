@@ -65,6 +65,10 @@ pub trait Keeper: Send + Sync {
     /// Takes a version from whoever the zone comes from, and puts in what comes of it with
     /// [`Slot::set_kept`]. Called on the thread that brought the version.
     fn take(&self, slot: &Slot, zone: Arc<Zone>);
+
+    /// The version that a slot's zone came with last: what [`Keeper::take`] took. Nothing if none has
+    /// come.
+    fn brought(&self, slot: &Slot) -> Option<Arc<Zone>>;
 }
 
 /// Hears that a zone has a new version.
@@ -118,6 +122,13 @@ impl Slot {
     pub fn keeper(&self) -> Option<Arc<dyn Keeper>> {
         let place = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         place.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// The version that [`Slot::set`] was called with last, whatever a keeper made of it: what a file
+    /// is compared with.
+    pub fn brought(&self) -> Option<Arc<Zone>> {
+        let kept = self.keeper().and_then(|keeper| keeper.brought(self));
+        kept.or_else(|| self.zone())
     }
 
     /// Name of the zone's apex in wire form, lower-cased.

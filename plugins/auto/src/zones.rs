@@ -243,7 +243,7 @@ impl Known {
             tracing::info!(target: "plugin/auto", "Inserting zone `{origin}' from: {path}");
             return complaints;
         };
-        let served = slot.zone().map(|zone| zone.soa().serial);
+        let served = slot.brought().map(|zone| zone.soa().serial);
         // A file read while it was written may have been a zone by chance: then the whole of it has
         // the same serial.
         if served != Some(serial) || !self.settled {

@@ -182,7 +182,7 @@ impl Served {
     fn take_up(&self, loaded: Loaded, state: &mut State) {
         let (name, path, serial) = (&self.name, self.path.display(), loaded.zone.soa().serial);
         (state.seen, state.told) = (Some(loaded.files.clone()), None);
-        if let Some(known) = self.slot.zone()
+        if let Some(known) = self.slot.brought()
             && known.soa().serial == serial
             && !self.by_mtime
             && !(state.unsettled && loaded.zone.has_records_of(&known))

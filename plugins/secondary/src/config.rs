@@ -9,6 +9,7 @@ use corten_plugin::{Fallthrough, Setup, SetupError, Zones};
 use corten_tsig::{Key, Keyring};
 use corten_upstream::client_tls;
 use rustls::pki_types::ServerName;
+use tokio::sync::Semaphore;
 
 use crate::client::{Primary, Tls};
 use crate::copy::Store;
@@ -26,6 +27,8 @@ const PROPERTIES: &[&str] = &[
     "max_records",
     "max_octets",
 ];
+/// Zones of a directive whose primaries are asked at the same time.
+pub(crate) const UNDER_WAY_MAX: usize = 64;
 /// Protocol of zone transfers over TLS (RFC 9103 section 8.1).
 const DOT: &[u8] = b"dot";
 const BOUNDS: Bounds = Bounds {
@@ -45,6 +48,8 @@ pub(crate) struct Source {
     pub(crate) catalog: Option<Zones>,
     pub(crate) store: Option<Store>,
     pub(crate) bounds: Bounds,
+    /// Room for those that are asked.
+    pub(crate) under_way: Semaphore,
 }
 
 impl Source {
@@ -229,6 +234,7 @@ impl Draft {
             catalog: self.catalog.map(Zones::new),
             store: self.store,
             bounds: self.bounds.unwrap_or(BOUNDS),
+            under_way: Semaphore::new(UNDER_WAY_MAX),
         })
     }
 }

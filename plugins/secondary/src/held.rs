@@ -180,6 +180,43 @@ impl Held {
         }
     }
 
+    /// Waits for `work`; `expired` is called when the zone's time is over before: primaries that take
+    /// long do not keep a zone.
+    pub(crate) async fn until_done<T>(
+        &self,
+        work: impl Future<Output = T>,
+        expired: impl FnOnce(),
+    ) -> T {
+        let soa = self.slot.load().as_ref().map(|zone| zone.soa());
+        let expire = self
+            .refreshed()
+            .zip(soa)
+            .map(|(refreshed, soa)| refreshed + Duration::from_secs(soa.expire.max(1).into()));
+        tokio::pin!(work);
+        let Some(expire) = expire else {
+            return work.await;
+        };
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep_until(expire.into()) => (),
+        }
+        // Another generation of the configuration may have asked meanwhile.
+        if self.is_over() {
+            expired();
+        }
+        work.await
+    }
+
+    /// Whether the zone that is there has expired.
+    fn is_over(&self) -> bool {
+        let soa = self.slot.load().as_ref().map(|zone| zone.soa());
+        let over = |(refreshed, soa): (Instant, Soa)| {
+            refreshed + Duration::from_secs(soa.expire.max(1).into()) <= Instant::now()
+        };
+        self.refreshed().zip(soa).is_some_and(over)
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,6 +225,8 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten_plugin::wire::RecordType;
+    use corten_zone::Builder;
 
     const SOA: Soa = Soa {
         serial: 1,
@@ -226,6 +265,32 @@ mod tests {
         // A zone that was kept over a restart is late.
         let past = now.checked_sub(seconds(200)).unwrap_or(now);
         assert_eq!(schedule.next(now, Some(past), Some(SOA), 0.0).ask, now);
+    }
+
+    /// A primary that sends a little now and then keeps nobody's zone alive.
+    #[tokio::test]
+    async fn a_zone_expires_while_its_primaries_are_asked() {
+        let mut builder = Builder::new(b"\x07example\0");
+        let mut soa = vec![0, 0];
+        soa.extend([1, 1, 1, 1, 1].map(u32::to_be_bytes).concat());
+        builder
+            .add(b"\x07example\0", RecordType::SOA, 60, &soa)
+            .unwrap();
+        let zone = Arc::new(builder.build().unwrap());
+        let name: Name = "example".parse().unwrap();
+        let source = crate::tests::source(&["example"], None);
+        let held = Held::new(&name, &Arc::new(source), None, None);
+        for (age, expires) in [(seconds(0), false), (seconds(60), true)] {
+            held.slot.set(Arc::clone(&zone));
+            held.set_refreshed(Instant::now() - age);
+            let asked = async {
+                // Longer than it takes to see that it is over, and shorter than until it is.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                held.slot.load().is_none()
+            };
+            let gone = held.until_done(asked, || held.slot.clear()).await;
+            assert_eq!(gone, expires);
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use corten_plugin::wire::Name;
 use corten_plugin::{Fallthrough, aside};
 use corten_zone::{Delta, Listener, Zone, ZoneError};
 use corten_zone_answer::ZoneTable;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,9 +19,6 @@ use crate::config::{Config, Source};
 use crate::held::{Held, Schedule};
 use crate::incoming::Received;
 
-/// Primaries that are asked at the same time.
-const UNDER_WAY_MAX: usize = 64;
-
 /// The zones of a block.
 pub(crate) struct Keeper {
     sources: Vec<Arc<Source>>,
@@ -30,7 +26,6 @@ pub(crate) struct Keeper {
     zones: ArcSwap<Zones>,
     /// Held while zones come or go.
     pub(crate) change: Mutex<Change>,
-    under_way: Semaphore,
     stopped: CancellationToken,
     tasks: TaskTracker,
 }
@@ -98,29 +93,30 @@ impl Keeper {
             (old.held.clone(), old.catalogs.clone())
         });
         let mut change = Change::default();
+        // A catalog may have brought a hundred thousand.
+        let old_by_name: HashMap<_, _> = old_held.iter().map(|old| (&old.name, old)).collect();
+        let mut own: HashMap<Name, Arc<Held>> = HashMap::new();
         for source in &config.sources {
             for name in &source.zones {
-                if change.held.iter().any(|held| held.name == *name) {
+                if own.contains_key(name) {
                     continue;
                 }
-                let like = old_held.iter().find(|old| {
-                    old.name == *name && old.member.is_none() && old.source.is_like(source)
-                });
-                change
-                    .held
-                    .push(Held::new(name, source, None, like.map(|old| &**old)));
+                let like = old_by_name
+                    .get(name)
+                    .filter(|old| old.member.is_none() && old.source.is_like(source));
+                let held = Held::new(name, source, None, like.map(|old| &***old));
+                change.held.push(Arc::clone(&held));
+                own.insert(name.clone(), held);
             }
         }
         // Members stay as long as their catalogs do; the next version of a catalog decides anew.
         for old in &old_held {
             let Some(member) = &old.member else { continue };
-            let catalog = change.held.iter().find(|held| {
-                held.name == member.catalog
-                    && held.source.is_like(&old.source)
-                    && held.source.takes_member(&old.name)
+            let catalog = own.get(&member.catalog).filter(|held| {
+                held.source.is_like(&old.source) && held.source.takes_member(&old.name)
             });
-            let known = change.held.iter().any(|held| held.name == old.name);
-            if let (Some(catalog), false) = (catalog, known) {
+            // No two members have one name.
+            if let (Some(catalog), false) = (catalog, own.contains_key(&old.name)) {
                 let held = Held::new(&old.name, &catalog.source, old.member.clone(), Some(old));
                 change.held.push(held);
             }
@@ -131,7 +127,6 @@ impl Keeper {
             fallthrough: config.fallthrough,
             zones: ArcSwap::default(),
             change: Mutex::new(change),
-            under_way: Semaphore::new(UNDER_WAY_MAX),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -274,19 +269,17 @@ impl Keeper {
             if wait {
                 let soa = held.slot.load().as_ref().map(|zone| zone.soa());
                 let due = schedule.next(Instant::now(), held.refreshed(), soa, rand::random());
-                let expired = || {
-                    held.slot.clear();
-                    tracing::error!(target: "plugin/file", "Zone {} is expired", held.name);
-                };
-                held.until_due(due, in_vain, expired).await;
+                held.until_due(due, in_vain, || expire(held)).await;
             }
             wait = true;
             let notifier = held.take_notifier();
-            let Ok(_under_way) = self.under_way.acquire().await else {
-                return;
-            };
             in_vain = false;
-            match self.refresh(held).await {
+            let refresh = async {
+                // Never closed. Primaries of others are not waited for.
+                let _under_way = held.source.under_way.acquire().await;
+                self.refresh(held).await
+            };
+            match held.until_done(refresh, || expire(held)).await {
                 Ok(News::Newer) => schedule.succeeded(),
                 Ok(News::None) => {
                     schedule.succeeded();
@@ -446,6 +439,12 @@ impl Keeper {
                 .iter()
                 .any(|source| Arc::ptr_eq(source, &held.source))
     }
+}
+
+/// Gives a zone up.
+fn expire(held: &Held) {
+    held.slot.clear();
+    tracing::error!(target: "plugin/file", "Zone {} is expired", held.name);
 }
 
 /// Builds what came; takes long for large zones.

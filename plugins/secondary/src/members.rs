@@ -1,5 +1,5 @@
 //! Zones that come and go with their catalogs (RFC 9432 section 5).
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use corten_plugin::wire::Name;
@@ -20,30 +20,45 @@ impl Keeper {
         let mut change = self.lock();
         let count = members.len();
         let (mut new, mut wanted, mut rejected) = (Vec::new(), HashSet::new(), 0);
+        // There may be a hundred thousand of each.
+        let held = change.held.iter();
+        let known: HashMap<_, _> = held
+            .map(|held| (held.name.clone(), Arc::clone(held)))
+            .collect();
+        let mut replaced = HashSet::new();
         for member in &members {
             if !source.takes_member(&member.zone) {
                 rejected += 1;
                 continue;
             }
-            wanted.insert(member.zone.clone());
-            if let Some(held) = take(&mut change, catalog, source, member) {
-                self.add(&mut change, Arc::clone(&held));
+            wanted.insert(&member.zone);
+            let old = known.get(&member.zone);
+            if let Some(held) = take(&change, old, catalog, source, member) {
+                if old.is_some() {
+                    replaced.insert(&member.zone);
+                }
                 new.push(held);
             }
         }
-        change.catalogs.insert(catalog.clone(), members);
         change.held.retain(|held| {
             let ours = held.member.as_ref().is_some_and(|member| member.catalog == *catalog);
+            let gone = replaced.contains(&held.name);
             let stays = !ours || wanted.contains(&held.name);
-            if !stays {
+            if gone {
+                held.stop.cancel();
+            } else if !stays {
                 held.stop.cancel();
                 if let Some(store) = &held.source.store {
                     store.remove(&held.name);
                 }
                 tracing::info!(target: "plugin/secondary", "Removed catalog member zone {} from catalog {catalog}", held.name);
             }
-            stays
+            stays && !gone
         });
+        for held in &new {
+            self.add(&mut change, Arc::clone(held));
+        }
+        change.catalogs.insert(catalog.clone(), members);
         self.publish(&change);
         drop(change);
         if rejected > 0 {
@@ -54,9 +69,10 @@ impl Keeper {
     }
 }
 
-/// A zone for a member, unless there is one that stays; the old one of the name is gone then.
+/// A zone for a member, in place of the old one of the name, unless that stays.
 fn take(
-    change: &mut Change,
+    change: &Change,
+    old: Option<&Arc<Held>>,
     catalog: &Name,
     source: &Arc<Source>,
     member: &Member,
@@ -68,11 +84,10 @@ fn take(
             id: member.id.clone(),
         },
     );
-    let Some(place) = change.held.iter().position(|held| held.name == *zone) else {
+    let Some(old) = old else {
         tracing::info!(target: "plugin/secondary", "Added catalog member zone {zone} from catalog {catalog}");
         return Some(Held::new(zone, source, Some(membership), None));
     };
-    let old = Arc::clone(&change.held[place]);
     if old.member.as_ref() == Some(&membership) {
         return None;
     }
@@ -96,17 +111,14 @@ fn take(
                 before.catalog,
                 if keeps { ", preserving state" } else { " with state reset" }
             );
-            keeps.then_some(&*old)
+            keeps.then_some(&**old)
         }
         _ => {
             tracing::warn!(target: "plugin/secondary", "Skipping catalog member zone {zone} from {catalog}: zone already exists");
             return None;
         }
     };
-    let new = Held::new(zone, source, Some(membership), like);
-    old.stop.cancel();
-    change.held.remove(place);
-    Some(new)
+    Some(Held::new(zone, source, Some(membership), like))
 }
 
 /// Whether a catalog gives a member away to another.

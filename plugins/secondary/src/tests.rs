@@ -14,7 +14,7 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn source(zones: &[&str], catalog: Option<&[&str]>) -> Source {
+pub(crate) fn source(zones: &[&str], catalog: Option<&[&str]>) -> Source {
     let names = |list: &[&str]| list.iter().map(|zone| name(zone)).collect::<Vec<_>>();
     Source {
         zones: names(zones),
@@ -30,6 +30,7 @@ fn source(zones: &[&str], catalog: Option<&[&str]>) -> Source {
             records_max: 100,
             octets_max: 1000,
         },
+        under_way: tokio::sync::Semaphore::new(config::UNDER_WAY_MAX),
     }
 }
 
@@ -85,7 +86,8 @@ fn notifications_count_when_they_come_from_a_primary() {
     ] {
         let mut ex = notify("example", "192.0.2.1:4000");
         if let Some(key) = key {
-            ex.set_signer(Arc::new(Signer { key: name(key) }));
+            let key = name(key);
+            ex.set_signer(Arc::new(Signer { key, mark: 0 }));
         }
         assert_eq!(signed.on_query(&mut ex), Flow::Respond);
         assert_eq!(ex.reply.rcode, rcode, "{key:?}");
@@ -174,6 +176,17 @@ fn members_come_go_and_move() {
         let (old, new) = (held(&zones, zone).unwrap(), held(&next, zone).unwrap());
         assert!(Arc::ptr_eq(&old.slot, &new.slot), "{zone}");
     }
+    // A member that moved and one that stays, in one version: each is there once.
+    apply(
+        &next,
+        "two.cat",
+        vec![member("n", "a.test", None), member("m", "m.test", None)],
+    );
+    assert!(!Arc::ptr_eq(
+        &moved.slot,
+        &held(&next, "a.test").unwrap().slot
+    ));
+    assert_eq!(next.keeper.lock().held.len(), 5);
     let mut other = block();
     other[1].primaries[0].address.set_port(54);
     let next = secondary(other, Some(&zones.keeper));

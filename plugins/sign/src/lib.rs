@@ -57,20 +57,22 @@ async fn keep(signer: Signer) {
     let signer = Arc::new(Mutex::new(signer));
     let run = |step: fn(&mut Signer)| {
         let signer = Arc::clone(&signer);
-        tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             step(&mut signer.lock().unwrap_or_else(PoisonError::into_inner));
-        })
+        });
+        // It is not done when the runtime is about to end; a step that panicked is not the last.
+        async { !done.await.is_err_and(|error| error.is_cancelled()) }
     };
-    let mut going_on = run(Signer::begin).await.is_ok();
+    let mut going_on = run(Signer::begin).await;
     let mut refreshed = Instant::now();
     while going_on {
         tokio::time::sleep(LOOK).await;
         going_on = match refreshed.elapsed() >= REFRESH {
             true => {
                 refreshed = Instant::now();
-                run(Signer::refresh).await.is_ok()
+                run(Signer::refresh).await
             }
-            false => run(Signer::look).await.is_ok(),
+            false => run(Signer::look).await,
         };
     }
 }

@@ -263,9 +263,10 @@ mod tests {
         assert!(!own.admits(&ex));
         ex.set_signer(Arc::new(Signer {
             key: "two.key".parse().unwrap(),
+            mark: 0,
         }));
         assert!(!own.admits(&ex));
-        ex.set_signer(Arc::new(Signer { key: name }));
+        ex.set_signer(Arc::new(Signer { key: name, mark: 0 }));
         assert!(own.admits(&ex));
         ex.client = "198.51.100.1:1".parse().unwrap();
         assert!(!own.admits(&ex));

@@ -19,6 +19,7 @@ use corten_plugin::{
 };
 use corten_zone::{Catalogue, History, Listener, Slot, Zone};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use config::Policies;
 use notify::Notifier;
@@ -160,13 +161,20 @@ impl Plugin for Transfer {
             let text = format!("more than {UNDER_WAY_MAX} transfers at the same time");
             return ex.fail(Rcode::SERVFAIL, text);
         };
-        let (sent, kind) = match &history {
+        let (deltas, kind) = match &history {
             History::Deltas(deltas) if outgoing::are_worth_it(deltas, &zone) => {
-                (outgoing::changes(ex, deltas).await, "incremental transfer")
+                (Some(deltas), "incremental transfer")
             }
-            _ => (outgoing::whole(ex, &zone).await, "transfer"),
+            _ => (None, "transfer"),
         };
-        match sent {
+        let sending = async {
+            match deltas {
+                Some(deltas) => outgoing::changes(ex, deltas).await,
+                None => outgoing::whole(ex, &zone).await,
+            }
+        };
+        let sent = timeout(outgoing::TRANSFER, sending).await;
+        match sent.unwrap_or(Err(outgoing::Failure::Late)) {
             Ok(records) => {
                 tracing::info!(
                     target: "plugin/transfer",

@@ -140,10 +140,11 @@ async fn tell(
     let mut patience = PATIENCE;
     let mut last = Failure::Silence;
     for _ in 0..TRIES {
-        match timeout(patience, ask(name, server, source, key)).await {
+        last = Failure::Silence;
+        match timeout(patience, ask(name, server, source, key, &mut last)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => last = error,
-            Err(_) => last = Failure::Silence,
+            Err(_) => (),
         }
         patience *= 2;
     }
@@ -163,11 +164,13 @@ fn message(name: &Name) -> Vec<u8> {
     octets
 }
 
+/// One try. `seen` is why an answer did not count.
 async fn ask(
     name: &Name,
     server: SocketAddr,
     source: Option<IpAddr>,
     key: Option<&Arc<Key>>,
+    seen: &mut Failure,
 ) -> Result<(), Failure> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -196,8 +199,12 @@ async fn ask(
         if !ours {
             continue;
         }
-        if let Some(signed) = &mut signed {
-            signed.verify(octets, now())?;
+        if let Some(signed) = &mut signed
+            && let Err(error) = signed.verify(octets, now())
+        {
+            // Anybody may have sent it: the genuine answer still counts (RFC 8945 section 5.3).
+            *seen = error.into();
+            continue;
         }
         return match answer.rcode() {
             Rcode::NOERROR => Ok(()),
@@ -215,6 +222,7 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten_tsig::{Keyring, Record, Secret, verify};
 
     async fn server() -> (UdpSocket, SocketAddr) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -237,6 +245,40 @@ mod tests {
             socket.send_to(reply, from).await.unwrap();
         }
         rcodes.len()
+    }
+
+    /// An answer that is not signed ends nothing: the one that is comes behind it.
+    #[tokio::test]
+    async fn a_forged_answer_does_not_end_the_wait() {
+        let name: Name = "example".parse().unwrap();
+        let key = || {
+            let secret = Secret::from_base64("YQ==").unwrap();
+            Key::new("one.key".parse().unwrap(), None, secret)
+        };
+        let mut keys = Keyring::default();
+        keys.add(key());
+        let (socket, address) = server().await;
+        let answer = async {
+            let mut buffer = [0; 512];
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let query = &buffer[..length];
+            let mut verdict = verify(query, &keys, now()).unwrap().unwrap();
+            let end = Record::find(query).unwrap().unwrap().start;
+            let mut reply = query[..end].to_vec();
+            reply[2] |= 0x80;
+            reply[11] = 0;
+            let mut refused = reply.clone();
+            refused[3] = 5;
+            socket.send_to(&refused, from).await.unwrap();
+            verdict.answer.sign(&mut reply, 0, now());
+            socket.send_to(&reply, from).await.unwrap();
+        };
+        let key = Arc::new(key());
+        let mut seen = Failure::Silence;
+        let asked = ask(&name, address, None, Some(&key), &mut seen);
+        let (told, ()) = tokio::join!(asked, answer);
+        assert!(told.is_ok(), "{told:?}");
+        assert!(matches!(seen, Failure::Signature(ResponseError::Unsigned)));
     }
 
     #[tokio::test]

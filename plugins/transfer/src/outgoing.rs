@@ -1,5 +1,6 @@
 //! A zone on its way out (RFC 5936, RFC 1995).
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_plugin::wire::RecordType;
 use corten_plugin::wire::pack::Packer;
@@ -10,11 +11,17 @@ use corten_zone::{Delta, Record, RecordBuf, Zone};
 /// written twice.
 const MESSAGE_OCTETS: usize = 16 * 1024;
 
+/// A whole transfer must be over within this time: a client that reads slowly keeps its version of the
+/// zone in memory, and a place from others.
+pub(crate) const TRANSFER: Duration = Duration::from_secs(2 * 3600);
+
 /// Why a transfer ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
     Gone(#[from] Gone),
+    #[error("the client took longer than {TRANSFER:?}")]
+    Late,
     /// With its signature it is longer than a message.
     #[error("a record is too large for a message")]
     TooLarge,

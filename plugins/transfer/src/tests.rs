@@ -225,3 +225,27 @@ async fn what_cannot_be_is_refused() {
         Rcode::SERVFAIL
     );
 }
+
+/// Takes nothing.
+struct Stuck;
+
+#[async_trait]
+impl PartSink for Stuck {
+    async fn send(&self, _: Vec<u8>) -> Result<(), Gone> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let slot = Arc::new(Slot::new(&name("example")));
+    slot.set(zone(1, 0..3));
+    let chain = Chain::new(vec![Arc::new(transfer(&slot))]).unwrap();
+    let mut ex = request(None);
+    let Progress::Waits(at, phase) = chain.run(&mut ex) else {
+        panic!("nothing is sent");
+    };
+    ex.set_parts(Arc::new(Stuck));
+    let _ = chain.resume(&mut ex, at, phase).await;
+    assert_eq!(ex.reply.rcode, Rcode::SERVFAIL);
+}

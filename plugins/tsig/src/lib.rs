@@ -62,8 +62,13 @@ impl Tsig {
 
     /// Whether a question in a client's name is asked for one who has a key of ours.
     fn is_for_signer(&self, ex: &Exchange) -> bool {
-        let known = |key: &Name| self.config.keys.get(key).is_some();
-        ex.signer().is_some_and(|signer| known(&signer.key))
+        // Another block may have another key of that name.
+        ex.signer()
+            .is_some_and(|signer| self.mark(&signer.key) == Some(signer.mark))
+    }
+
+    fn mark(&self, key: &Name) -> Option<u64> {
+        self.config.keys.get(key).map(|key| key.mark())
     }
 
     fn unsigned(&self, ex: &mut Exchange) -> Flow {
@@ -129,7 +134,8 @@ impl Plugin for Tsig {
             );
             return ex.answer(Rcode::NOTAUTH);
         }
-        ex.set_signer(Arc::new(Signer { key }));
+        let mark = self.mark(&key).unwrap_or_default();
+        ex.set_signer(Arc::new(Signer { key, mark }));
         Flow::Pass
     }
 }

@@ -124,6 +124,12 @@ fn a_question_in_a_signers_name_needs_no_signature() {
     assert_eq!(all.on_query(&mut ex), Flow::Pass);
     let mut inner = ex.twin();
     assert_eq!(all.on_query(&mut inner), Flow::Pass);
+    // A key of that name with another secret is somebody else's.
+    let mut keys = Keyring::default();
+    keys.add(key("b3RoZXI="));
+    let mut other = tsig(config::Required::All);
+    other.config.keys = Arc::new(keys);
+    assert_eq!(other.on_query(&mut ex.twin()), Flow::Respond);
     let _ = inner.answer(Rcode::NOERROR);
     // What answers it goes to no client, so nothing is signed.
     assert_eq!(

@@ -43,8 +43,11 @@ impl<'z> Work<'z> {
     }
 
     fn touch(&mut self, owner: &[u8]) -> &mut Vec<Entry> {
-        let zone = self.of_zone(owner);
-        self.touched.entry(owner.to_owned()).or_insert(zone)
+        if !self.touched.contains_key(owner) {
+            let records = self.of_zone(owner);
+            self.touched.insert(owner.to_owned(), records);
+        }
+        self.touched.entry(owner.to_owned()).or_default()
     }
 
     /// Whether what must hold does (RFC 2136 section 3.2.5).

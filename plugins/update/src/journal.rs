@@ -14,8 +14,6 @@ use sha2::{Digest, Sha256};
 const MAGIC: &[u8; 8] = b"CORTENU1";
 /// Octets in front of an entry's own.
 const HEAD_OCTETS: usize = 12;
-/// Octets of the longest entry.
-const ENTRY_OCTETS_MAX: usize = 64 << 20;
 
 /// One change as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +34,10 @@ pub(crate) struct Entry {
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
+    /// Octets of what is whole.
     octets: u64,
+    /// There may be something behind that: what could not be written, nor taken away.
+    torn: bool,
 }
 
 /// What was read when a file was opened.
@@ -46,6 +47,9 @@ pub(crate) struct Opened {
     pub(crate) entries: Vec<Entry>,
     /// Octets behind the last entry that was whole; they are in a file beside.
     pub(crate) damaged: u64,
+    /// Those are what a crash leaves of the last entry: it was never acknowledged. Otherwise somebody
+    /// has changed the file.
+    pub(crate) is_cut: bool,
 }
 
 impl Journal {
@@ -77,20 +81,22 @@ impl Journal {
             rest = behind;
         }
         let whole = (octets.len() - rest.len()) as u64;
-        let mut file = OpenOptions::new().append(true).open(path)?;
+        let file = OpenOptions::new().append(true).open(path)?;
         if !rest.is_empty() {
-            File::create(path.with_extension("damaged"))?.write_all(rest)?;
+            // Only when that is on disk for certain.
+            replace(&path.with_extension("damaged"), rest)?;
             file.set_len(whole)?;
             file.sync_all()?;
         }
-        file.flush()?;
         Ok(Opened {
             entries,
             damaged: rest.len() as u64,
+            is_cut: is_cut(rest),
             journal: Self {
                 path: path.into(),
                 file,
                 octets: whole,
+                torn: false,
             },
         })
     }
@@ -102,13 +108,18 @@ impl Journal {
 
     /// Adds an entry. It is on disk when this returns; after an error nothing of it is.
     pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        let octets = framed(entry);
+        let octets = framed(entry)?;
+        if self.torn {
+            // What is behind something torn would not be read again.
+            self.file.set_len(self.octets)?;
+            self.torn = false;
+        }
         let written = self
             .file
             .write_all(&octets)
             .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            self.file.set_len(self.octets)?;
+            self.torn = self.file.set_len(self.octets).is_err();
             return Err(error);
         }
         self.octets += octets.len() as u64;
@@ -117,29 +128,55 @@ impl Journal {
 
     /// Replaces everything by one entry.
     pub(crate) fn compact(&mut self, apex: &[u8], entry: &Entry) -> io::Result<()> {
-        let entry = framed(entry);
+        let entry = framed(entry)?;
         let octets = [MAGIC, &[apex.len() as u8][..], apex, &entry].concat();
-        replace(&self.path, &octets)?;
-        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        // Beside it first: once the file is another one, nothing may go into the old one.
+        self.file = replace(&self.path, &octets)?;
         self.octets = octets.len() as u64;
+        self.torn = false;
         Ok(())
     }
 }
 
-/// Writes a file whole or not at all, for the owner's eyes.
-pub(crate) fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let new = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o640);
-    let mut file = options.open(&new)?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
+/// Makes the folder of journals, if it is not there; it is there after a power cut, too.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        fs::create_dir_all(folder)?;
+        sync_parent(folder)?;
+    }
+    Ok(())
+}
+
+/// A name is on disk only when its folder is.
+fn sync_parent(path: &Path) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Writes a file whole or not at all, for the owner's eyes; returns it, open for more.
+pub(crate) fn replace(path: &Path, octets: &[u8]) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Behind the whole name: `db.a.new` may be another zone's file.
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new~");
+    let new = PathBuf::from(new);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => (),
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .append(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(&new)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_parent(path)?;
+    Ok(file)
 }
 
 fn checksum(octets: &[u8]) -> [u8; 8] {
@@ -147,7 +184,16 @@ fn checksum(octets: &[u8]) -> [u8; 8] {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
-fn framed(entry: &Entry) -> Vec<u8> {
+/// Whether octets that are no entry are the beginning of one: a crash cuts the last one off, or
+/// leaves zeros where it was to be.
+fn is_cut(octets: &[u8]) -> bool {
+    let length = octets
+        .first_chunk()
+        .map_or(usize::MAX, |length| u32::from_be_bytes(*length) as usize);
+    octets.len().saturating_sub(HEAD_OCTETS) <= length || octets.iter().all(|octet| *octet == 0)
+}
+
+fn framed(entry: &Entry) -> io::Result<Vec<u8>> {
     let mut own = vec![u8::from(entry.whole)];
     own.extend(entry.base.to_be_bytes());
     own.extend(entry.serial.to_be_bytes());
@@ -158,10 +204,11 @@ fn framed(entry: &Entry) -> Vec<u8> {
     for (record, expires) in &entry.added {
         write(record, *expires, &mut own);
     }
-    let mut octets = (own.len() as u32).to_be_bytes().to_vec();
+    let length = u32::try_from(own.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut octets = length.to_be_bytes().to_vec();
     octets.extend(checksum(&own));
     octets.extend(own);
-    octets
+    Ok(octets)
 }
 
 fn write(record: &RecordBuf, expires: u64, out: &mut Vec<u8>) {
@@ -180,7 +227,7 @@ fn entry(octets: &[u8]) -> Option<(Entry, &[u8])> {
     let sum = octets.get(4..HEAD_OCTETS)?;
     let own = octets
         .get(HEAD_OCTETS..HEAD_OCTETS.checked_add(length)?)
-        .filter(|own| own.len() <= ENTRY_OCTETS_MAX && checksum(own) == *sum)?;
+        .filter(|own| checksum(own) == *sum)?;
     let mut rest = own.get(13..)?;
     let number = |at: usize| Some(u32::from_be_bytes(*own.get(at..)?.first_chunk()?));
     let mut entry = Entry {
@@ -217,4 +264,28 @@ fn record(octets: &[u8]) -> Option<(RecordBuf, u64, &[u8])> {
         rdata: rdata.into(),
     };
     Some((record, u64::from_be_bytes(*expires), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What could not be taken away when the disk was full is taken away before something else comes.
+    #[test]
+    fn nothing_is_written_behind_what_is_torn() {
+        let path = std::env::temp_dir().join(format!("corten-torn-{}.journal", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let mut journal = Journal::open(&path, b"\0").unwrap().journal;
+        journal.append(&Entry::default()).unwrap();
+        journal.file.write_all(b"half of an ent").unwrap();
+        journal.torn = true;
+        let last = Entry {
+            serial: 7,
+            ..Entry::default()
+        };
+        journal.append(&last).unwrap();
+        let opened = Journal::open(&path, b"\0").unwrap();
+        assert_eq!(opened.entries, [Entry::default(), last]);
+        fs::remove_file(&path).unwrap();
+    }
 }

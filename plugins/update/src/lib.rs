@@ -8,6 +8,7 @@
 //! | `apply` | prerequisites and changes, step by step |
 //! | `journal` | the file in which updates are before they are answered |
 //! | `overlay` | the difference to the zone's file |
+//! | `owner` | whose a journal is, where several want it |
 //! | `store` | what updates have made of a zone |
 //! | here | the decisions, and the task that takes away what has expired |
 mod apply;
@@ -15,11 +16,11 @@ mod config;
 mod journal;
 mod message;
 mod overlay;
+mod owner;
 mod policy;
 mod store;
 
 use std::collections::HashMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,9 @@ use corten_zone::{Catalogue, Slot};
 use tokio::task::JoinHandle;
 
 use config::Config;
+use journal::make_folder;
 use message::Update;
+use owner::Owner;
 use store::{Refusal, Store, journal_path};
 
 /// The directive.
@@ -63,9 +66,12 @@ struct Updating {
 struct Shared {
     config: Config,
     process: Arc<Process>,
+    owner: Arc<Owner>,
     catalogues: Mutex<Vec<Arc<dyn Catalogue>>>,
     /// The zones, by apex.
     stores: Mutex<HashMap<Box<[u8]>, Arc<Store>>>,
+    /// What is in the way of others, by apex; told once.
+    told: Mutex<HashMap<Box<[u8]>, String>>,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -74,8 +80,10 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         shared: Arc::new(Shared {
             config,
             process: Arc::clone(setup.process),
+            owner: Owner::new(),
             catalogues: Mutex::default(),
             stores: Mutex::default(),
+            told: Mutex::default(),
         }),
         task: Mutex::new(None),
     });
@@ -106,13 +114,16 @@ impl Shared {
             let Ok(apex) = Name::from_wire(slot.apex()) else {
                 continue;
             };
-            if self.config.zones.matches(&apex).is_some() {
-                self.attach_one(&slot, &apex);
+            if self.config.zones.matches(&apex).is_some()
+                && let Err(error) = self.attach_one(&slot, &apex)
+                && lock(&self.told).insert(slot.apex().into(), error.clone()) != Some(error.clone())
+            {
+                tracing::error!(target: "plugin/update", "{error}; zone \"{apex}\" takes no updates");
             }
         }
     }
 
-    fn attach_one(&self, slot: &Arc<Slot>, apex: &Name) {
+    fn attach_one(&self, slot: &Arc<Slot>, apex: &Name) -> Result<(), String> {
         let path = journal_path(&self.config.journal, apex);
         let all = self.process.service(Stores::default);
         let store = {
@@ -120,25 +131,31 @@ impl Shared {
             match all.get(&path) {
                 Some(store) => Arc::clone(store),
                 None => {
-                    let made = fs::create_dir_all(&self.config.journal)
-                        .and_then(|()| Store::open(&path, apex));
-                    let store = match made {
-                        Ok(store) => Arc::new(store),
-                        Err(error) => {
-                            tracing::error!(
-                                target: "plugin/update",
-                                "{}: {error}; zone \"{apex}\" takes no updates", path.display()
-                            );
-                            return;
-                        }
-                    };
-                    all.insert(path, Arc::clone(&store));
+                    let made =
+                        make_folder(&self.config.journal).and_then(|()| Store::open(&path, apex));
+                    let store = made.map_err(|error| format!("{}: {error}", path.display()))?;
+                    let store = Arc::new(store);
+                    all.insert(path.clone(), Arc::clone(&store));
                     store
                 }
             }
         };
-        store.attach(slot);
-        lock(&self.stores).insert(slot.apex().into(), store);
+        if store.apex() != apex {
+            return Err(format!("{}: it is another zone's", path.display()));
+        }
+        match store.attach(slot, &self.owner) {
+            true => {
+                lock(&self.stores).insert(slot.apex().into(), store);
+                lock(&self.told).remove(slot.apex());
+                Ok(())
+            }
+            // It goes on with what the newer generation serves.
+            false if lock(&self.stores).contains_key(slot.apex()) => Ok(()),
+            false => Err(format!(
+                "{}: it is that of another server block, and each needs its own ('journal DIR')",
+                path.display()
+            )),
+        }
     }
 
     /// Does an update. Blocks.
@@ -180,7 +197,7 @@ impl Shared {
             }
             Err(Refusal::Rcode(rcode)) => {
                 let what = match rcode {
-                    Rcode::REFUSED => "there would be too many values at a name",
+                    Rcode::REFUSED => "there would be too many challenges at a name, or altogether",
                     _ => "a prerequisite does not hold",
                 };
                 refuse(rcode, what.to_owned())
@@ -301,6 +318,7 @@ impl Plugin for Updating {
                 "neither 'file' nor 'auto' stands in this block; there is no zone to update"
             );
         }
+        self.shared.owner.start();
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || shared.attach()).await?;
         let shared = Arc::clone(&self.shared);
@@ -308,10 +326,8 @@ impl Plugin for Updating {
             loop {
                 tokio::time::sleep(ROUND).await;
                 let shared = Arc::clone(&shared);
-                if tokio::task::spawn_blocking(move || shared.round())
-                    .await
-                    .is_err()
-                {
+                let round = tokio::task::spawn_blocking(move || shared.round()).await;
+                if round.is_err_and(|error| error.is_cancelled()) {
                     // The runtime is about to end.
                     return;
                 }

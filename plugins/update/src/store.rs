@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use corten_plugin::wire::{Name, Rcode, RecordType, text};
 use corten_zone::{Builder, Delta, Keeper, RecordBuf, Slot, Soa, Zone, ZoneError, serial_newer};
@@ -15,9 +15,12 @@ use crate::apply::Work;
 use crate::journal::{Entry, Journal, replace};
 use crate::message::{Change, Update};
 use crate::overlay::{Key, Overlay, in_zone, key, with_serial};
+use crate::owner::Owner;
 
 /// A journal of more octets than this is replaced by what it comes to.
 const COMPACT_OCTETS: u64 = 1 << 20;
+/// Records of a zone that expire, at most: a key may write challenges at any number of names.
+pub(crate) const EXPIRING_MAX: usize = 10_000;
 
 /// A zone that takes updates.
 pub(crate) struct Store {
@@ -32,8 +35,13 @@ struct State {
     overlay: Overlay,
     /// Serials of the file's version and of the one that came of it.
     serials: Option<(u32, u32)>,
+    /// Where the versions go, and whose it is.
     slot: Option<Arc<Slot>>,
-    /// The zone as its file has it.
+    owner: Weak<Owner>,
+    /// Every slot that came here, with the zone as its file has it: the one that is served has the
+    /// updates in it.
+    brought: Vec<(Weak<Slot>, Option<Arc<Zone>>)>,
+    /// The zone as the slot's file has it.
     base: Option<Arc<Zone>>,
     served: Option<Arc<Zone>>,
     /// The version that was written back.
@@ -91,13 +99,17 @@ impl Store {
     /// Opens the journal of a zone.
     pub(crate) fn open(path: &Path, apex: &Name) -> io::Result<Self> {
         let opened = Journal::open(path, apex.wire())?;
-        if opened.damaged > 0 {
-            tracing::warn!(
+        let (damaged, shown) = (opened.damaged, path.display());
+        match opened.is_cut {
+            _ if damaged == 0 => (),
+            true => tracing::warn!(
                 target: "plugin/update",
-                "{}: the last {} octets are no whole update and were never acknowledged; they are put aside in '*.damaged'",
-                path.display(),
-                opened.damaged
-            );
+                "{shown}: the last {damaged} octets are no whole update and were never acknowledged; they are put aside in '*.damaged'"
+            ),
+            false => tracing::error!(
+                target: "plugin/update",
+                "{shown}: the last {damaged} octets have been changed by somebody else; the updates in them are lost, and put aside in '*.damaged'"
+            ),
         }
         let mut overlay = Overlay::default();
         opened
@@ -113,6 +125,8 @@ impl Store {
                 serials: last.map(|entry| (entry.base, entry.serial)),
                 journal: opened.journal,
                 slot: None,
+                owner: Weak::new(),
+                brought: Vec::new(),
                 base: None,
                 served: None,
                 written: None,
@@ -120,24 +134,42 @@ impl Store {
         })
     }
 
-    /// Has a part in the versions of a slot from now on.
-    pub(crate) fn attach(self: &Arc<Self>, slot: &Arc<Slot>) {
-        {
-            let mut state = self.state();
-            if state
-                .slot
-                .as_ref()
-                .is_some_and(|known| Arc::ptr_eq(known, slot))
-            {
-                return;
+    /// The zone that it is for.
+    pub(crate) fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// Has a part in the versions of a slot from now on. False, and nothing is changed, when the slot
+    /// of another block is served, or of a newer generation.
+    pub(crate) fn attach(self: &Arc<Self>, slot: &Arc<Slot>, owner: &Arc<Owner>) -> bool {
+        let mut state = self.state();
+        let may = state
+            .owner
+            .upgrade()
+            .is_none_or(|known| owner.follows(&known));
+        if state.is_served_from(slot) {
+            if may {
+                state.owner = Arc::downgrade(owner);
             }
-            (state.base, state.served) = (None, None);
-            state.slot = Some(Arc::clone(slot));
+            return true;
+        }
+        if !may {
+            return false;
+        }
+        state.owner = Arc::downgrade(owner);
+        (state.base, state.served) = (None, None);
+        state.slot = Some(Arc::clone(slot));
+        state.brought.retain(|(known, _)| known.strong_count() > 0);
+        let known = state.brought_by(slot).map(Option::take);
+        if known.is_none() {
+            state.brought.push((Arc::downgrade(slot), None));
         }
         slot.keep_with(&(Arc::clone(self) as Arc<dyn Keeper>));
-        if let Some(zone) = slot.zone() {
-            self.take(slot, zone);
+        // A slot that was served from before has updates in it already.
+        if let Some(zone) = known.flatten().or_else(|| slot.zone()) {
+            state.take(slot, zone, &self.apex);
         }
+        true
     }
 
     /// Does an update, all of it or nothing; it is on disk and served when this returns. The serial,
@@ -205,7 +237,7 @@ impl Store {
         }
         let path = folder.join(format!("db.{}", file_name(&self.apex)));
         match replace(&path, out.as_bytes()) {
-            Ok(()) => state.written = Some(serial),
+            Ok(_) => state.written = Some(serial),
             Err(error) => {
                 tracing::error!(target: "plugin/update", "{}: {error}", path.display());
             }
@@ -217,21 +249,21 @@ impl Store {
     }
 }
 
-/// The zone's name as part of a file's.
+/// The zone's name as part of a file's, another one for every zone: what is no letter, digit, dot,
+/// hyphen or underscore becomes `%XX`.
 fn file_name(apex: &Name) -> String {
     let text = apex.to_string();
-    let name = text.strip_suffix('.').unwrap_or(&text);
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-            c
-        } else {
-            '_'
+    let name = text.strip_suffix('.').filter(|name| !name.is_empty());
+    let mut file = String::new();
+    for octet in name.unwrap_or(&text).bytes() {
+        match octet {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => file.push(char::from(octet)),
+            // The root is a dot, and `.journal` would be hidden.
+            b'.' if name.is_some() => file.push('.'),
+            _ => file.push_str(&format!("%{octet:02x}")),
         }
-    };
-    match name {
-        "" => "root".to_owned(),
-        name => name.chars().map(plain).collect(),
     }
+    file
 }
 
 /// Where the journal of a zone lies.
@@ -240,6 +272,17 @@ pub(crate) fn journal_path(folder: &Path, apex: &Name) -> PathBuf {
 }
 
 impl State {
+    fn is_served_from(&self, slot: &Slot) -> bool {
+        let served = self.slot.as_ref();
+        served.is_some_and(|served| std::ptr::eq(&raw const **served, slot))
+    }
+
+    /// The place of a slot's own version.
+    fn brought_by(&mut self, slot: &Slot) -> Option<&mut Option<Arc<Zone>>> {
+        let mut all = self.brought.iter_mut();
+        all.find_map(|(known, zone)| std::ptr::eq(known.as_ptr(), slot).then_some(zone))
+    }
+
     fn commit(&mut self, update: &Update, judge: &dyn Judge) -> Result<Option<u32>, Refusal> {
         let (Some(zone), Some(base), Some(slot)) =
             (self.served.clone(), self.base.clone(), self.slot.clone())
@@ -260,6 +303,14 @@ impl State {
         let (mut removed, mut added) = work.difference();
         if removed.is_empty() && added.is_empty() {
             return Ok(None);
+        }
+        let expiring = added.iter().filter(|record| judge.expires(record) != 0);
+        let expiring = expiring.count();
+        let known = self.overlay.added.values();
+        if expiring > 0
+            && known.filter(|(_, expires)| *expires != 0).count() + expiring > EXPIRING_MAX
+        {
+            return Err(Refusal::Rcode(Rcode::REFUSED));
         }
         let explicit = added
             .iter()
@@ -344,15 +395,37 @@ fn changed(
 }
 
 impl Keeper for Store {
-    /// The file has a new version: what updates changed is changed in it, too. Its serial is newer than
-    /// any that was served.
     fn take(&self, slot: &Slot, zone: Arc<Zone>) {
         let mut state = self.state();
+        match state.is_served_from(slot) {
+            true => state.take(slot, zone, &self.apex),
+            // Of a generation that is on its way out.
+            false => {
+                if let Some(brought) = state.brought_by(slot) {
+                    *brought = Some(Arc::clone(&zone));
+                }
+                slot.set_kept(zone);
+            }
+        }
+    }
+
+    fn brought(&self, slot: &Slot) -> Option<Arc<Zone>> {
+        self.state().brought_by(slot)?.clone()
+    }
+}
+
+impl State {
+    /// The file has a new version: what updates changed is changed in it, too. Its serial is newer than
+    /// any that was served.
+    fn take(&mut self, slot: &Slot, zone: Arc<Zone>, apex: &Name) {
+        if let Some(brought) = self.brought_by(slot) {
+            *brought = Some(Arc::clone(&zone));
+        }
         let own = zone.soa().serial;
-        let overlay = &mut state.overlay;
+        let overlay = &mut self.overlay;
         overlay.removed.retain(|key| in_zone(&zone, key));
         let unchanged = overlay.is_empty();
-        let serial = match state.serials {
+        let serial = match self.serials {
             None => own,
             Some((base, served)) if base == own || served == own => served,
             Some((_, served)) if serial_newer(own, served) => match unchanged {
@@ -361,14 +434,14 @@ impl Keeper for Store {
             },
             Some((_, served)) => next(served),
         };
-        let mut merged = state.overlay.over(&zone, serial);
+        let mut merged = self.overlay.over(&zone, serial);
         let mut serial = serial;
-        if let (Ok(new), Some(before)) = (&merged, &state.served) {
+        if let (Ok(new), Some(before)) = (&merged, &self.served) {
             let same = Delta::between(before, new).is_empty();
             let known = before.soa().serial;
             if !same && serial == known {
                 serial = next(known);
-                merged = state.overlay.over(&zone, serial);
+                merged = self.overlay.over(&zone, serial);
             }
         }
         let merged = match merged {
@@ -376,26 +449,25 @@ impl Keeper for Store {
             Err(error) => {
                 tracing::error!(
                     target: "plugin/update",
-                    "zone \"{}\" cannot be updated as before, the version before is served on: {error}",
-                    self.apex
+                    "zone \"{apex}\" cannot be updated as before, the version before is served on: {error}"
                 );
                 return;
             }
         };
         let serials = (own, serial);
-        if state.serials.is_some_and(|known| known != serials) {
+        if self.serials.is_some_and(|known| known != serials) {
             let entry = Entry {
                 base: own,
                 serial,
                 ..Entry::default()
             };
-            if let Err(error) = state.journal.append(&entry) {
-                tracing::error!(target: "plugin/update", "journal of zone \"{}\": {error}", self.apex);
+            if let Err(error) = self.journal.append(&entry) {
+                tracing::error!(target: "plugin/update", "journal of zone \"{apex}\": {error}");
             }
-            state.serials = Some(serials);
+            self.serials = Some(serials);
         }
-        state.base = Some(zone);
-        state.served = Some(Arc::clone(&merged));
+        self.base = Some(zone);
+        self.served = Some(Arc::clone(&merged));
         slot.set_kept(merged);
     }
 }

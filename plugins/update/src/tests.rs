@@ -10,8 +10,11 @@ use corten_zone::{Builder, History, RecordBuf, Slot, Zone};
 use crate::apply::Work;
 use crate::journal::{Entry, Journal};
 use crate::message::{Change, Prerequisite, Update, read};
+use crate::owner::Owner;
 use crate::policy::{Denied, Grant, Limits, Policy, Wanted, What};
 use crate::store::{Judge, Store};
+
+mod kept;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -294,6 +297,7 @@ fn a_journal_cut_anywhere_has_what_was_whole() {
             .saturating_sub(1);
         let expected: Vec<_> = (1..=whole as u32).map(entry).collect();
         assert_eq!(opened.entries, expected, "{length}");
+        assert!(opened.damaged == 0 || opened.is_cut, "{length}");
         // It goes on from there.
         let mut journal = opened.journal;
         journal.append(&entry(9)).unwrap();
@@ -306,6 +310,11 @@ fn a_journal_cut_anywhere_has_what_was_whole() {
     let opened = Journal::open(&path, apex().wire()).unwrap();
     assert_eq!(opened.entries.len(), 1);
     assert_eq!(opened.damaged as usize, octets.len() - ends[1]);
+    assert!(!opened.is_cut, "there are whole ones behind it");
+    assert_eq!(
+        fs::read(path.with_extension("damaged")).unwrap(),
+        flipped[ends[1]..]
+    );
     assert!(
         Journal::open(&path, name("other").wire()).is_err(),
         "another zone's"
@@ -344,7 +353,8 @@ fn what_updates_made_outlives_the_process_and_the_file() {
     let slot = Arc::new(Slot::new(apex().wire()));
     slot.set(zone(5, &["a A 192.0.2.1", "b A 192.0.2.1"]));
     let store = Arc::new(Store::open(&path, &apex()).unwrap());
-    store.attach(&slot);
+    let owner = Owner::new();
+    assert!(store.attach(&slot, &owner));
     assert_eq!(served(&slot).0, 5, "nothing was updated");
     let commit = |change| store.commit(&update(vec![change]), &Anything).unwrap();
     assert_eq!(commit(add("c A 192.0.2.1")), Some(6));
@@ -365,7 +375,7 @@ fn what_updates_made_outlives_the_process_and_the_file() {
         let slot = Arc::new(Slot::new(apex().wire()));
         slot.set(zone(serial, records));
         let store = Arc::new(Store::open(&path, &apex()).unwrap());
-        store.attach(&slot);
+        assert!(store.attach(&slot, &Owner::new()));
         (store, slot)
     };
     let (again, other) = restarted(5, &["a A 192.0.2.1", "b A 192.0.2.1"]);
