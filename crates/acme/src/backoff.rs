@@ -319,10 +319,10 @@ mod tests {
     #[test]
     fn what_was_noted_while_the_clock_was_wrong_does_not_count() {
         let mut backoff = Backoff::default();
-        let wish = Some(Duration::from_secs(7200));
+        let wish = Duration::from_secs(7200);
         let wrong = at(10_000 * DAY);
-        backoff.failed(Failure::Clock, wrong, None, wish, ONE);
-        assert_eq!(backoff.paused_until(wrong), wrong + wish.unwrap());
+        backoff.failed(Failure::Clock, wrong, None, Some(wish), ONE);
+        assert_eq!(backoff.paused_until(wrong), wrong + wish);
         let right = at(9_000 * DAY);
         assert!(backoff.paused_until(right) <= right);
         backoff.failed(Failure::Unreachable, right, None, None, ONE);
