@@ -1,10 +1,17 @@
 //! The account with a CA: kept, taken over from CertMagic, or made (RFC 8555 section 7.3).
+use std::sync::Arc;
+use std::time::Duration;
+
 use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAccount};
 
 use crate::certmagic;
 use crate::http::Transport;
 use crate::spec::Binding;
+use crate::storage::Lease;
 use crate::store::Store;
+
+/// Between two looks whether another order is done with the account.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where an account comes from and is kept.
 pub(crate) struct Accounts<'a> {
@@ -15,30 +22,92 @@ pub(crate) struct Accounts<'a> {
     pub(crate) binding: Option<&'a Binding>,
 }
 
+/// An account, and as what it is kept.
+pub(crate) struct Opened {
+    pub(crate) account: Account,
+    text: Vec<u8>,
+}
+
 impl Accounts<'_> {
     /// The account that is kept, or a new one.
-    pub(crate) async fn open(&self) -> Result<Account, Error> {
-        let storage = self.store.storage();
-        let key = self.store.account_key(self.directory, self.email);
-        if let Some(text) = storage.get(&key).await.map_err(other)? {
-            match serde_json::from_slice::<AccountCredentials>(&text) {
-                Ok(credentials) => return self.builder().from_credentials(credentials).await,
-                Err(error) => {
-                    let place = storage.place(&key);
-                    tracing::error!(target: "plugin/tls", "{place}: {error}; it is put aside, a new account is made");
+    pub(crate) async fn open(&self) -> Result<Opened, Error> {
+        if let Some(known) = self.known().await? {
+            return Ok(known);
+        }
+        // One for all certificates of all servers: CAs count the accounts of an address.
+        let lease = self.alone().await?;
+        let opened = self.make().await;
+        lease.release().await;
+        opened
+    }
+
+    /// Another account in place of one that the CA does not know: the one that another order has
+    /// found meanwhile, or a new one.
+    pub(crate) async fn replace(&self, unknown: &Opened) -> Result<Opened, Error> {
+        let lease = self.alone().await?;
+        let replaced = async {
+            match self.known().await? {
+                Some(other) if other.text != unknown.text => Ok(other),
+                _ => {
                     self.set_aside().await;
+                    self.register().await
                 }
             }
+        };
+        let replaced = replaced.await;
+        lease.release().await;
+        replaced
+    }
+
+    /// The right to make an account. The order's own time bounds the wait.
+    async fn alone(&self) -> Result<Arc<dyn Lease>, Error> {
+        let key = self.store.account_lock(self.directory, self.email);
+        loop {
+            if let Some(lease) = self.store.storage().lease(&key).await.map_err(other)? {
+                return Ok(lease);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// The account that is kept.
+    async fn known(&self) -> Result<Option<Opened>, Error> {
+        let Some(text) = self.text().await? else {
+            return Ok(None);
+        };
+        // What cannot be read is put aside by the one who makes another.
+        let Ok(credentials) = serde_json::from_slice::<AccountCredentials>(&text) else {
+            return Ok(None);
+        };
+        let account = self.builder().from_credentials(credentials).await?;
+        Ok(Some(Opened { account, text }))
+    }
+
+    async fn text(&self) -> Result<Option<Vec<u8>>, Error> {
+        let key = self.store.account_key(self.directory, self.email);
+        self.store.storage().get(&key).await.map_err(other)
+    }
+
+    async fn make(&self) -> Result<Opened, Error> {
+        if let Some(known) = self.known().await? {
+            return Ok(known);
+        }
+        if self.text().await?.is_some() {
+            let key = self.store.account_key(self.directory, self.email);
+            let place = self.store.storage().place(&key);
+            tracing::error!(target: "plugin/tls", "{place}: this is no account; it is put aside, a new account is made");
+            self.set_aside().await;
         } else if let Some(credentials) = self.taken_over().await {
-            self.keep(&credentials).await?;
-            return self.builder().from_credentials(credentials).await;
+            let text = self.keep(&credentials).await?;
+            let account = self.builder().from_credentials(credentials).await?;
+            return Ok(Opened { account, text });
         }
         self.register().await
     }
 
     /// Puts the account aside: the CA does not know it, or nobody can read it. It is kept, because
     /// certificates and records may still name it.
-    pub(crate) async fn set_aside(&self) {
+    async fn set_aside(&self) {
         let storage = self.store.storage();
         let key = self.store.account_key(self.directory, self.email);
         if let Ok(Some(text)) = storage.get(&key).await
@@ -49,7 +118,7 @@ impl Accounts<'_> {
     }
 
     /// A new account.
-    pub(crate) async fn register(&self) -> Result<Account, Error> {
+    async fn register(&self) -> Result<Opened, Error> {
         let contact = self.email.map(|email| format!("mailto:{email}"));
         let contact: Vec<_> = contact.iter().map(String::as_str).collect();
         let new = NewAccount {
@@ -64,8 +133,8 @@ impl Accounts<'_> {
             .builder()
             .create(&new, self.directory.to_owned(), binding.as_ref())
             .await?;
-        self.keep(&credentials).await?;
-        Ok(account)
+        let text = self.keep(&credentials).await?;
+        Ok(Opened { account, text })
     }
 
     /// What CoreDNS or the like has registered.
@@ -98,10 +167,11 @@ impl Accounts<'_> {
         None
     }
 
-    async fn keep(&self, credentials: &AccountCredentials) -> Result<(), Error> {
+    async fn keep(&self, credentials: &AccountCredentials) -> Result<Vec<u8>, Error> {
         let key = self.store.account_key(self.directory, self.email);
         let text = serde_json::to_vec(credentials)?;
-        self.store.storage().put(&key, &text).await.map_err(other)
+        self.store.storage().put(&key, &text).await.map_err(other)?;
+        Ok(text)
     }
 
     fn builder(&self) -> instant_acme::AccountBuilder {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::backoff::seconds;
+use crate::backoff::{is_plausible, moment, seconds};
 use crate::http::Transport;
 use crate::machine::Window;
 
@@ -34,11 +34,17 @@ impl Suggestion {
     /// The window, if this is about that certificate.
     pub(crate) fn window(&self, certificate: Option<&str>) -> Option<Window> {
         let (start, end) = self.window?;
-        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         (certificate == Some(&self.certificate)).then(|| Window {
-            start: at(start),
-            end: at(end),
+            start: moment(start),
+            end: moment(end),
         })
+    }
+
+    /// Whether it is not yet time to ask again.
+    pub(crate) fn is_fresh(&self, certificate: &str, now: SystemTime) -> bool {
+        self.certificate == certificate
+            && self.ask_again > seconds(now)
+            && is_plausible(self.ask_again, now)
     }
 }
 
@@ -141,6 +147,23 @@ mod tests {
         let leaf = rustls::pki_types::pem::PemObject::from_pem_slice(pem.as_bytes());
         let leaf: rustls::pki_types::CertificateDer<'_> = leaf.unwrap();
         assert_eq!(identifier(&leaf), None);
+    }
+
+    #[test]
+    fn a_ca_is_asked_again_when_it_is_time_and_when_the_clock_was_wrong() {
+        let now = moment(1_000_000);
+        let fresh = |ask_again| {
+            let suggestion = Suggestion {
+                certificate: "a.b".into(),
+                window: Some((1, u64::MAX)),
+                ask_again,
+                ..Suggestion::default()
+            };
+            assert!(suggestion.window(Some("a.b")).is_some());
+            suggestion.is_fresh("a.b", now) && !suggestion.is_fresh("a.c", now)
+        };
+        assert!(fresh(1_000_001) && fresh(1_086_400));
+        assert!(!fresh(1_000_000) && !fresh(2_000_000) && !fresh(u64::MAX));
     }
 
     #[test]

@@ -10,11 +10,15 @@ use crate::ari::Suggestion;
 use crate::backoff::{Backoff, Failure};
 use crate::challenges::Challenges;
 use crate::http::{Access, Directory, Transport};
-use crate::order::{ObtainError, Order, explain};
+use crate::order::Order;
 use crate::preflight::{self, Places, Verdict};
+use crate::problem::{ObtainError, explain};
 use crate::spec::{Issuer, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Spec};
 use crate::storage::Lease;
 use crate::store::Store;
+
+/// How long name servers are waited for where what they show is not held against the order.
+const LENIENT: Duration = Duration::from_secs(8);
 
 /// How long things may take, and where they are.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +118,7 @@ impl Attempt<'_> {
             self.spec,
             roots.is_some(),
             self.limits.dns_port,
-            self.limits.visible,
+            self.patience(self.limits.visible),
         )
         .await;
         self.look(&places, &about).await?;
@@ -133,6 +137,14 @@ impl Attempt<'_> {
             pem,
             directory: Some(directory.to_owned()),
         })
+    }
+
+    /// How long is waited for name servers that may never show what is wanted.
+    fn patience(&self, usual: Duration) -> Duration {
+        match self.spec.options.lenient {
+            true => usual.min(LENIENT),
+            false => usual,
+        }
     }
 
     async fn directory(
@@ -155,16 +167,16 @@ impl Attempt<'_> {
 
     /// Fails if something is seen to be wrong; says what cannot be seen.
     async fn look(&self, places: &Places, about: &Directory) -> Result<(), ObtainError> {
-        let patience = self.limits.probe;
+        let patience = self.patience(self.limits.probe);
         let findings = preflight::look(places, self.spec, self.challenges, about, patience).await;
         let mut wrong = Vec::new();
         for finding in findings {
             match &finding.verdict {
                 Verdict::Good => (),
-                Verdict::Unknown(_) => {
+                Verdict::Bad(_) if !self.spec.options.lenient => wrong.push(finding.to_string()),
+                Verdict::Unknown(_) | Verdict::Bad(_) => {
                     tracing::warn!(target: "plugin/tls", "Certificate for {}: {finding}", self.spec.names.join(" "));
                 }
-                Verdict::Bad(_) => wrong.push(finding.to_string()),
             }
         }
         match wrong.is_empty() {

@@ -21,6 +21,11 @@ const ATTEMPTS_EACH: u32 = 3;
 /// after five.
 const VALIDATIONS_MAX: usize = 3;
 const VALIDATION_WINDOW: u64 = 3600;
+/// Seconds behind which nothing that is noted lies: the longest wish of a CA that is obeyed, and some
+/// room for clocks. What lies further was noted while the clock was wrong.
+const AHEAD_MAX: u64 = 25 * 3600;
+/// The last second of the year 9999, the last that a certificate can name.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Why an attempt failed, as far as it matters for the next one and for those who watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +123,14 @@ impl Backoff {
         (self.attempts / ATTEMPTS_EACH) as usize % count.max(1)
     }
 
+    /// Before then nothing is tried.
+    pub(crate) fn paused_until(&self, now: SystemTime) -> SystemTime {
+        moment(match is_plausible(self.not_before, now) {
+            true => self.not_before,
+            false => 0,
+        })
+    }
+
     /// Counts one more failure, of the CA whose turn it was. The pause is never longer than
     /// `longest`; the CA's own wish goes before everything.
     pub(crate) fn failed(
@@ -128,6 +141,7 @@ impl Backoff {
         retry_after: Option<Duration>,
         directories: &[&str],
     ) {
+        self.wishes.retain(|_, until| is_plausible(*until, now));
         let now = seconds(now);
         let index = self.attempts as usize;
         let pause = match failure.cost_quota() {
@@ -178,6 +192,16 @@ pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
+}
+
+/// A time in seconds since 1970; what no calendar has is cut off.
+pub(crate) fn moment(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND))
+}
+
+/// Whether a time that was noted for later, in seconds since 1970, can have been meant so.
+pub(crate) fn is_plausible(noted: u64, now: SystemTime) -> bool {
+    noted <= seconds(now).saturating_add(AHEAD_MAX)
 }
 
 fn round_up(time: Duration) -> u64 {
@@ -290,6 +314,27 @@ mod tests {
             "and is kept until its turn comes again"
         );
         assert_eq!(Backoff::default().turn(0), 0);
+    }
+
+    #[test]
+    fn what_was_noted_while_the_clock_was_wrong_does_not_count() {
+        let mut backoff = Backoff::default();
+        let wish = Duration::from_secs(7200);
+        let wrong = at(10_000 * DAY);
+        backoff.failed(Failure::Clock, wrong, None, Some(wish), ONE);
+        assert_eq!(backoff.paused_until(wrong), wrong + wish);
+        let right = at(9_000 * DAY);
+        assert!(backoff.paused_until(right) <= right);
+        backoff.failed(Failure::Unreachable, right, None, None, ONE);
+        assert_eq!(
+            backoff.paused_until(right),
+            right + Duration::from_secs(4),
+            "the old wish is forgotten"
+        );
+        // A file may say anything.
+        backoff.not_before = u64::MAX;
+        assert!(backoff.paused_until(right) <= right);
+        assert!(moment(u64::MAX) > right);
     }
 
     #[test]

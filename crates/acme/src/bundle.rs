@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::problem::told;
+
 /// From when to when a certificate is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
@@ -78,7 +80,7 @@ impl Bundle {
             }
             _ => Vec::new(),
         };
-        let issuer = parsed.issuer().to_string();
+        let issuer = told(&parsed.issuer().to_string());
         let certified = certify(chain, key)?;
         Ok(Self {
             pem: pem.into(),
@@ -126,6 +128,11 @@ impl Bundle {
             .take(4)
             .fold(0, |sum, octet| sum << 8 | u32::from(*octet));
         f64::from(first) / f64::from(u32::MAX)
+    }
+
+    /// The names that it is for.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Who signed it.

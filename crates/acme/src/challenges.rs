@@ -10,7 +10,7 @@
 mod elsewhere;
 mod peers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +28,9 @@ pub use peers::PEER_OPTION;
 const CHALLENGE: &[u8] = b"_acme-challenge";
 /// The same for records that persist.
 const PERSIST: &[u8] = b"_validation-persist";
+
+/// Parts of the table of names.
+const PLACES: usize = 64;
 
 /// What is known about a queried name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,12 +54,12 @@ pub enum Asker {
 }
 
 /// Names and TXT values of pending challenges.
-#[derive(Default)]
 pub struct Challenges {
     any: AtomicBool,
-    places: ArcSwap<Places>,
-    /// Held while `places` is exchanged.
-    change: Mutex<()>,
+    /// By a name's hash: a change copies one of them, not thousands of names.
+    places: [ArcSwap<Places>; PLACES],
+    /// Held while one of `places` is exchanged: how many names there are.
+    change: Mutex<usize>,
     responder: Mutex<Option<Arc<dyn Responder>>>,
 }
 
@@ -93,8 +96,8 @@ pub(crate) struct Token {
 struct Places {
     /// By the name that a certificate is for, in wire form; a wildcard's is that of its parent.
     bases: HashMap<Vec<u8>, Base>,
-    /// Those names, and all above them but the root: they exist.
-    parents: HashSet<Vec<u8>>,
+    /// Those names, and all above them but the root: they exist, because of so many.
+    parents: HashMap<Vec<u8>, usize>,
 }
 
 #[derive(Clone, Default)]
@@ -105,13 +108,24 @@ struct Base {
     elsewhere: Vec<Arc<Elsewhere>>,
 }
 
+impl Default for Challenges {
+    fn default() -> Self {
+        Self {
+            any: AtomicBool::new(false),
+            places: std::array::from_fn(|_| ArcSwap::default()),
+            change: Mutex::default(),
+            responder: Mutex::default(),
+        }
+    }
+}
+
 impl Challenges {
     /// What to answer for a name in wire form, lower-cased.
     pub fn lookup(&self, name: &[u8]) -> Answer {
         let Some(base) = self.base(name) else {
             return Answer::NotOurs;
         };
-        let places = self.places.load();
+        let places = self.place(base).load();
         let Some(base) = places.bases.get(base) else {
             return Answer::NotOurs;
         };
@@ -126,7 +140,7 @@ impl Challenges {
         let Some(key) = self.base(name) else {
             return Answer::NotOurs;
         };
-        let Some(base) = self.places.load().bases.get(key).cloned() else {
+        let Some(base) = self.place(key).load().bases.get(key).cloned() else {
             return Answer::NotOurs;
         };
         for place in &base.elsewhere {
@@ -139,13 +153,13 @@ impl Challenges {
     /// not.
     pub fn is_managed(&self, name: &[u8]) -> bool {
         self.base(name)
-            .is_some_and(|base| self.places.load().bases.contains_key(base))
+            .is_some_and(|base| self.place(base).load().bases.contains_key(base))
     }
 
     /// Whether a name exists because a challenge's name is below it, whatever a zone's data say
     /// (RFC 8020).
     pub fn exists(&self, name: &[u8]) -> bool {
-        self.any.load(Acquire) && self.places.load().parents.contains(name)
+        self.any.load(Acquire) && self.place(name).load().parents.contains_key(name)
     }
 
     /// Whether there is anything that is not answered with [`Answer::NotOurs`].
@@ -159,10 +173,7 @@ impl Challenges {
         let name = wire(name);
         let base = base_of(&name).unwrap_or(&name).to_vec();
         let token = Token { name, value };
-        self.change(|places| {
-            let base = places.bases.entry(base.clone()).or_default();
-            base.tokens.push(token.clone());
-        });
+        self.change(&base, |base| base.tokens.push(token.clone()));
         Pending {
             challenges: Arc::clone(self),
             base,
@@ -182,12 +193,9 @@ impl Challenges {
                 places.push((base, Arc::new(place)));
             }
         }
-        self.change(|all| {
-            for (base, place) in &places {
-                let base = all.bases.entry(base.clone()).or_default();
-                base.elsewhere.push(Arc::clone(place));
-            }
-        });
+        for (base, place) in &places {
+            self.change(base, |base| base.elsewhere.push(Arc::clone(place)));
+        }
         Managed {
             challenges: Arc::clone(self),
             places,
@@ -219,23 +227,60 @@ impl Challenges {
             .flatten()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Places)) {
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places = Places::clone(&self.places.load());
-        change(&mut places);
-        places
-            .bases
-            .retain(|_, base| !base.tokens.is_empty() || !base.elsewhere.is_empty());
-        places.parents.clear();
-        for mut name in places.bases.keys().map(Vec::as_slice) {
-            while let Some((_, parent)) = split(name) {
-                places.parents.insert(name.to_vec());
-                name = parent;
+    /// Where a name is noted.
+    fn place(&self, name: &[u8]) -> &ArcSwap<Places> {
+        // FNV-1a.
+        let hash = name.iter().fold(0x811c_9dc5_u32, |hash, octet| {
+            (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193)
+        });
+        &self.places[hash as usize % PLACES]
+    }
+
+    /// Changes what there is of a name; nothing is left of one without values.
+    fn change(&self, name: &[u8], change: impl FnOnce(&mut Base)) {
+        let mut count = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let exchange = |name: &[u8], change: &mut dyn FnMut(&mut Places)| {
+            let place = self.place(name);
+            let mut places = Places::clone(&place.load());
+            change(&mut places);
+            place.store(Arc::new(places));
+        };
+        let (mut change, mut was, mut is) = (Some(change), false, false);
+        exchange(name, &mut |places| {
+            was = places.bases.contains_key(name);
+            let base = places.bases.entry(name.to_vec()).or_default();
+            if let Some(change) = change.take() {
+                change(base);
             }
+            is = !base.tokens.is_empty() || !base.elsewhere.is_empty();
+            if !is {
+                places.bases.remove(name);
+            }
+        });
+        if was == is {
+            return;
         }
-        let any = !places.bases.is_empty();
-        self.places.store(Arc::new(places));
-        self.any.store(any, Release);
+        let mut above = name;
+        while let Some((_, parent)) = split(above) {
+            exchange(above, &mut |places| {
+                let names = places.parents.entry(above.to_vec()).or_default();
+                *names = if is {
+                    *names + 1
+                } else {
+                    names.saturating_sub(1)
+                };
+                if *names == 0 {
+                    places.parents.remove(above);
+                }
+            });
+            above = parent;
+        }
+        *count = if is {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
+        self.any.store(*count > 0, Release);
     }
 }
 
@@ -270,7 +315,7 @@ impl Pending {
     }
 
     fn elsewhere(&self) -> Vec<Arc<Elsewhere>> {
-        let places = self.challenges.places.load();
+        let places = self.challenges.place(&self.base).load();
         let base = places.bases.get(&self.base);
         base.map(|base| base.elsewhere.clone()).unwrap_or_default()
     }
@@ -287,15 +332,9 @@ impl Drop for Pending {
                 }
             });
         }
-        self.challenges.change(|places| {
-            let tokens = places
-                .bases
-                .get_mut(&self.base)
-                .map(|base| &mut base.tokens);
-            if let Some(tokens) = tokens
-                && let Some(at) = tokens.iter().position(|token| *token == self.token)
-            {
-                tokens.remove(at);
+        self.challenges.change(&self.base, |base| {
+            if let Some(at) = base.tokens.iter().position(|token| *token == self.token) {
+                base.tokens.remove(at);
             }
         });
     }
@@ -303,13 +342,11 @@ impl Drop for Pending {
 
 impl Drop for Managed {
     fn drop(&mut self) {
-        self.challenges.change(|all| {
-            for (base, place) in &self.places {
-                if let Some(base) = all.bases.get_mut(base) {
-                    base.elsewhere.retain(|other| !Arc::ptr_eq(other, place));
-                }
-            }
-        });
+        for (base, place) in &self.places {
+            self.challenges.change(base, |base| {
+                base.elsewhere.retain(|other| !Arc::ptr_eq(other, place));
+            });
+        }
     }
 }
 
@@ -355,90 +392,4 @@ fn wire(name: &str) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spec::Issuer;
-    use crate::storage::Folder;
-    use crate::tests::Scratch;
-    use std::time::Duration;
-
-    fn values(values: &[&str]) -> Answer {
-        Answer::Values(values.iter().map(|value| (*value).to_owned()).collect())
-    }
-
-    #[test]
-    fn values_are_served_as_long_as_somebody_keeps_them() {
-        let challenges = Arc::new(Challenges::default());
-        let name = wire("_acme-challenge.example");
-        assert_eq!(challenges.lookup(&name), Answer::NotOurs);
-        let one = challenges.publish_name("_acme-challenge.Example", "one".into());
-        let other = challenges.publish_name("_acme-challenge.example", "other".into());
-        assert_eq!(challenges.lookup(&name), values(&["one", "other"]));
-        for not_ours in ["_acme-challenge.other", "example", "x.example", "."] {
-            assert_eq!(challenges.lookup(&wire(not_ours)), Answer::NotOurs);
-        }
-        assert!(challenges.exists(&wire("example")) && !challenges.exists(&wire("")));
-        drop(one);
-        assert_eq!(challenges.lookup(&name), values(&["other"]));
-        drop(other);
-        assert_eq!(challenges.lookup(&name), Answer::NotOurs);
-        assert!(!challenges.any() && !challenges.exists(&wire("example")));
-    }
-
-    #[test]
-    fn a_name_above_a_challenge_exists_without_a_record() {
-        let challenges = Arc::new(Challenges::default());
-        let _one = challenges.publish_name("_abc._acme-challenge.a.example", "one".into());
-        let ask = |name: &str| challenges.lookup(&wire(name));
-        assert_eq!(ask("_abc._acme-challenge.a.example"), values(&["one"]));
-        assert_eq!(ask("_acme-challenge.a.example"), values(&[]));
-        assert_eq!(ask("_def._acme-challenge.a.example"), Answer::NotOurs);
-        for parent in ["a.example", "example"] {
-            assert!(challenges.exists(&wire(parent)));
-        }
-        assert!(!challenges.exists(&wire("b.example")));
-    }
-
-    #[tokio::test]
-    async fn servers_of_one_folder_answer_for_one_another() {
-        let scratch = Scratch::new();
-        let acme = Issuer::Acme {
-            directory: "https://ca.example/dir".into(),
-            roots: None,
-            email: None,
-        };
-        let names = ["*.a.example", "a.example"];
-        let folder = scratch.path().to_owned();
-        let spec = Spec::new(&names, acme, folder.clone(), Duration::from_secs(900)).unwrap();
-        let server = || {
-            let storage: Arc<dyn Storage> = Arc::new(Folder::new(folder.clone()));
-            let challenges = Arc::new(Challenges::default());
-            let managed = challenges.manage(&spec, &storage);
-            (challenges, managed)
-        };
-        let ((one, _one), (other, managed)) = (server(), server());
-        let name = wire("_acme-challenge.a.example");
-        let token = one.publish_name("_acme-challenge.a.example", "here".into());
-        token.share().await;
-        assert_eq!(other.lookup(&name), Answer::Elsewhere, "nobody has looked");
-        assert_eq!(other.find(&name, Asker::Client).await, values(&["here"]));
-        assert_eq!(other.lookup(&name), values(&["here"]), "remembered");
-        let own = other.publish_name("_acme-challenge.a.example", "mine".into());
-        assert_eq!(other.lookup(&name), values(&["mine", "here"]));
-        assert_eq!(
-            other
-                .find(&wire("_acme-challenge.b.example"), Asker::Client)
-                .await,
-            Answer::NotOurs
-        );
-        drop((token, own));
-        let until = std::time::Instant::now() + Duration::from_secs(5);
-        while other.find(&name, Asker::Client).await != Answer::NotOurs {
-            assert!(std::time::Instant::now() < until);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        drop(managed);
-        assert!(!other.any() && !other.is_managed(&name));
-        assert_eq!(other.lookup(&name), Answer::NotOurs);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use corten_wire::typed::rr::{RData, Record};
 use corten_wire::{Name, RecordType};
 
 use crate::dns::{self, Carrier, rcode};
+use crate::problem::told;
 
 /// Aliases that are followed.
 const ALIASES_MAX: usize = 8;
@@ -258,8 +259,13 @@ pub(crate) async fn look(server: SocketAddr, name: &Name, wanted: &str) -> Saw {
         match dns::ask(server, name, RecordType::TXT, carrier).await {
             Ok(message) => {
                 let values = values(&message, name);
-                if values.iter().any(|value| value == wanted) {
+                if values.iter().any(|value| shows(value, wanted)) {
                     continue;
+                }
+                if is_in_between(&message) {
+                    return Saw::Silent(format!(
+                        "what answers over {over} resolves names for clients, as a router does that answers in its place"
+                    ));
                 }
                 return Saw::Other(words(&message, &values, over));
             }
@@ -272,6 +278,24 @@ pub(crate) async fn look(server: SocketAddr, name: &Name, wanted: &str) -> Saw {
         }
     }
     Saw::Value
+}
+
+/// Whether a value has everything that is wanted: one of dns-persist-01 may say more.
+fn shows(value: &str, wanted: &str) -> bool {
+    let parts = |text| str::split(text, ';').map(str::trim);
+    value == wanted
+        || wanted.contains(';')
+            && parts(wanted).all(|part| parts(value).any(|other| other.eq_ignore_ascii_case(part)))
+}
+
+/// Whether a resolver has answered: no name server of a zone does so, but a router may when a machine
+/// behind it asks for its own public address, and so may a network that catches all questions.
+fn is_in_between(message: &Message) -> bool {
+    let answered = matches!(
+        message.metadata.response_code,
+        ResponseCode::NoError | ResponseCode::NXDomain
+    );
+    answered && message.metadata.recursion_available && !message.metadata.authoritative
 }
 
 fn values(message: &Message, name: &Name) -> Vec<String> {
@@ -297,7 +321,7 @@ fn words(message: &Message, values: &[String], over: &str) -> String {
         }
         ResponseCode::NoError => format!(
             "it answers over {over} with other values: {}{lame}",
-            values.join(" ")
+            told(&values.join(" "))
         ),
         code => format!("it answers over {over} with {}{lame}", rcode(code)),
     }

@@ -136,6 +136,13 @@ pub(crate) struct Unreachable {
     source: io::Error,
 }
 
+impl Unreachable {
+    pub(crate) fn new(host: &str, source: io::Error) -> Self {
+        let host = host.to_owned();
+        Self { host, source }
+    }
+}
+
 impl Transport {
     /// Reads the roots.
     pub(crate) fn new(access: Access<'_>) -> Result<Self, String> {
@@ -264,12 +271,7 @@ impl Transport {
             .authority()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let failed = |source: io::Error| {
-            Error::Other(Box::new(Unreachable {
-                host: host.clone(),
-                source,
-            }))
-        };
+        let failed = |source| Error::Other(Box::new(Unreachable::new(&host, source)));
         let exchange = async {
             let stream = self.connect(request.uri()).await?;
             let uri = request.uri().clone();

@@ -19,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::bundle::Bundle;
 use crate::spec::{self, Spec};
-use crate::storage::Storage;
+use crate::storage::{Lease, Storage};
 use crate::store::{Store, short_hash};
 
 const ROOT_DAYS: i64 = 3650;
@@ -55,13 +55,18 @@ pub fn root_hash(root: &str) -> String {
     short_hash(root)
 }
 
-/// Makes key and chain for these names as PEM text. The caller has the lease of the folder.
+/// Makes key and chain for these names as PEM text. The caller has the lease, which is the folder's.
 pub(crate) async fn issue(
     storage: &dyn Storage,
     folder: &str,
     names: &[String],
+    lease: &dyn Lease,
 ) -> Result<String, String> {
-    let ca = Authorities { storage, folder };
+    let ca = Authorities {
+        storage,
+        folder,
+        lease,
+    };
     let root = ca.root(SystemTime::now()).await?;
     let intermediate = ca.intermediate(root.as_ref()).await?;
     let issuer = Issuer::from_ca_cert_pem(&intermediate.certificate, intermediate.key)
@@ -108,6 +113,7 @@ enum Kept {
 struct Authorities<'a> {
     storage: &'a dyn Storage,
     folder: &'a str,
+    lease: &'a dyn Lease,
 }
 
 impl Authorities<'_> {
@@ -151,6 +157,9 @@ impl Authorities<'_> {
     }
 
     async fn keep(&self, which: &str, authority: &Authority) -> Result<(), String> {
+        // Whoever has slept must not take away the root that another server has made meanwhile.
+        let check = self.lease.check().await;
+        check.map_err(|error| error.to_string())?;
         let key = authority.key.serialize_pem();
         self.put(&self.private_key(which), &key).await?;
         let certificate = &authority.certificate;
@@ -288,7 +297,8 @@ fn name(common: &str) -> DistinguishedName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Folder;
+    use crate::rehearsal::Alone;
+    use crate::storage::{Folder, lost};
     use crate::tests::Scratch;
 
     #[tokio::test]
@@ -296,9 +306,10 @@ mod tests {
         let scratch = Scratch::new();
         let folder = Folder::new(scratch.path().to_owned());
         let names = vec!["dns.example".to_owned()];
-        let one = Bundle::read(&issue(&folder, "internal", &names).await.unwrap()).unwrap();
+        let one = Bundle::read(&issue(&folder, "internal", &names, &Alone).await.unwrap()).unwrap();
         let root = folder.get("internal/root.pem").await.unwrap();
-        let other = Bundle::read(&issue(&folder, "internal", &names).await.unwrap()).unwrap();
+        let other =
+            Bundle::read(&issue(&folder, "internal", &names, &Alone).await.unwrap()).unwrap();
         assert!(root.is_some());
         assert_eq!(folder.get("internal/root.pem").await.unwrap(), root);
         assert_eq!(one.check_names(&names), Ok(()));
@@ -312,11 +323,35 @@ mod tests {
         assert_eq!(life.as_secs(), 24 * 3600 + 300);
 
         folder.put("internal/root.pem", b"damaged").await.unwrap();
-        let error = issue(&folder, "internal", &names).await.unwrap_err();
+        let error = issue(&folder, "internal", &names, &Alone)
+            .await
+            .unwrap_err();
         assert!(
             error.contains("root.pem") && error.contains("not a usable pair"),
             "{error}"
         );
+    }
+
+    /// A lease that somebody else has.
+    struct Lost;
+
+    #[async_trait::async_trait]
+    impl Lease for Lost {
+        async fn check(&self) -> io::Result<()> {
+            Err(lost())
+        }
+
+        async fn release(&self) {}
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_the_lease_makes_no_root() {
+        let scratch = Scratch::new();
+        let folder = Folder::new(scratch.path().to_owned());
+        let names = vec!["dns.example".to_owned()];
+        let error = issue(&folder, "internal", &names, &Lost).await.unwrap_err();
+        assert_eq!(error, lost().to_string());
+        assert!(folder.list("internal").await.unwrap().is_empty());
     }
 
     #[tokio::test]
@@ -326,6 +361,7 @@ mod tests {
         let ca = Authorities {
             storage: &folder,
             folder: "internal",
+            lease: &Alone,
         };
         let now = SystemTime::now();
         let later = |days: u64| now + std::time::Duration::from_secs(days * 86_400);
@@ -367,15 +403,18 @@ mod tests {
         let scratch = Scratch::new();
         let folder = Folder::new(scratch.path().to_owned());
         let names = vec!["dns.example".to_owned()];
-        issue(&folder, "internal", &names).await.unwrap();
+        issue(&folder, "internal", &names, &Alone).await.unwrap();
         folder.delete("internal/root-key.pem").await.unwrap();
-        let leaf = Bundle::read(&issue(&folder, "internal", &names).await.unwrap()).unwrap();
+        let leaf =
+            Bundle::read(&issue(&folder, "internal", &names, &Alone).await.unwrap()).unwrap();
         assert_eq!(leaf.certified().cert.len(), 2);
         folder
             .delete("internal/intermediate-key.pem")
             .await
             .unwrap();
-        let error = issue(&folder, "internal", &names).await.unwrap_err();
+        let error = issue(&folder, "internal", &names, &Alone)
+            .await
+            .unwrap_err();
         assert!(error.contains("no key for its root"), "{error}");
     }
 
@@ -386,6 +425,7 @@ mod tests {
         let ca = Authorities {
             storage: &folder,
             folder: "internal",
+            lease: &Alone,
         };
         let mut root = ca.root(SystemTime::now()).await.unwrap().unwrap();
         // An intermediate never outlives its root; with three hours left it is the operator's.
@@ -394,7 +434,8 @@ mod tests {
         ca.keep("intermediate", &short).await.unwrap();
         folder.delete("internal/root-key.pem").await.unwrap();
         let names = vec!["dns.example".to_owned()];
-        let leaf = Bundle::read(&issue(&folder, "internal", &names).await.unwrap()).unwrap();
+        let leaf =
+            Bundle::read(&issue(&folder, "internal", &names, &Alone).await.unwrap()).unwrap();
         let rest = short.until.duration_since(leaf.validity().until).unwrap();
         assert!((55..=65).contains(&rest.as_secs()), "{rest:?}");
     }

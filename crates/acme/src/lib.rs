@@ -7,7 +7,8 @@
 //! | [`machine`], [`backoff`] | when to act: functions of time and of what is there, without I/O |
 //! | [`attempt`] | one attempt to obtain a certificate: which CA, what is looked at before |
 //! | [`preflight`], [`delegation`], [`dns`] | what the CA will see, asked of the name servers it will ask |
-//! | [`account`], [`order`], [`ari`] | ACME (RFC 8555, RFC 9773); with [`http`] the only modules that name the ACME library |
+//! | [`account`], [`order`], [`ari`] | ACME (RFC 8555, RFC 9773); with [`problem`] and [`http`] the only modules that name the ACME library |
+//! | [`problem`] | what can go wrong with an order, in words |
 //! | [`http`] | requests to the CA: deadlines, roots, what a status line says |
 //! | [`certmagic`] | what CoreDNS and others have left, so that nothing is lost by a change |
 //! | [`rehearsal`] | a dry run at a CA for practice |
@@ -36,6 +37,7 @@ mod manager;
 mod metrics;
 mod order;
 mod preflight;
+mod problem;
 mod rehearsal;
 mod report;
 mod spec;

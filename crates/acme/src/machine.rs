@@ -19,6 +19,10 @@ use crate::spec::RenewAt;
 pub(crate) const JITTER: f64 = 0.01;
 /// Longest sleep between two looks at the clock, which may jump: timers do not follow it.
 const CLOCK_LOOK: Duration = Duration::from_secs(60);
+/// Part of the validity for which a new certificate is left alone, within limits.
+const REST_PART: u32 = 400;
+const REST_MIN: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(3600);
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,16 @@ pub(crate) fn due(
         }
         _ => own + life.mul_f64(JITTER * chance),
     }
+}
+
+/// Before then a certificate that came at `since` is not replaced, whatever the CA suggests: one that
+/// wants every new certificate to be replaced at once must not be obeyed without end.
+pub(crate) fn rest(since: SystemTime, validity: Validity) -> SystemTime {
+    let life = validity
+        .until
+        .duration_since(validity.from)
+        .unwrap_or_default();
+    since + (life / REST_PART).clamp(REST_MIN, REST_MAX)
 }
 
 /// What to do at `now`; nothing is tried before `paused`.
@@ -133,6 +147,14 @@ mod tests {
             end: at(1059),
         };
         assert_eq!(due(short, RenewAt::default(), Some(window), 0.0), at(1042));
+    }
+
+    #[test]
+    fn a_new_certificate_is_left_alone_for_a_while() {
+        for (life, seconds) in [(20, 1), (3600, 9), (90 * DAY, 3600), (0, 1)] {
+            let until = rest(at(500), validity(100, 100 + life));
+            assert_eq!(until, at(500 + seconds), "{life}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one
 //! that is there.
 mod alarm;
+mod pace;
 mod suggest;
 mod work;
 
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,14 +21,17 @@ use crate::attempt::Limits;
 use crate::backoff::Backoff;
 use crate::bundle::{Bundle, Validity};
 use crate::challenges::{Challenges, Managed};
-use crate::machine::{Decision, decide, due};
+use crate::machine::{Decision, decide, due, rest};
 use crate::metrics::Metrics;
 use crate::spec::{Issuer, Spec};
-use crate::store::{RETRY, Store};
+use crate::store::{RETRY, Store, stored_at};
 use alarm::Alarms;
+use pace::Pace;
 
 /// Resolvers beside the system's.
 const UPSTREAMS_MAX: usize = 8;
+/// Pause after a mistake in the program, before a certificate is looked after again.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 /// How often the storage is looked at for what another server has obtained.
 const WATCH: Duration = Duration::from_secs(60);
 
@@ -37,6 +42,7 @@ pub struct Manager {
     challenges: Arc<Challenges>,
     limits: Limits,
     upstreams: Arc<Mutex<Vec<SocketAddr>>>,
+    pace: Arc<Pace>,
 }
 
 /// One certificate: what is live, and the task that keeps it so.
@@ -53,6 +59,7 @@ pub struct Entry {
     metrics: Arc<Metrics>,
     /// Resolvers for the CA's host when the system's fails.
     upstreams: Arc<Mutex<Vec<SocketAddr>>>,
+    pace: Arc<Pace>,
     /// Counts the certificates that went live.
     serial: watch::Sender<u64>,
 }
@@ -63,6 +70,8 @@ struct State {
     due: Option<SystemTime>,
     issuer: String,
     backoff: Backoff,
+    /// What was last read from the storage about that, or written there.
+    stored_backoff: Backoff,
     last_error: Option<String>,
     alarms: Alarms,
     /// Name of the live certificate in renewal information.
@@ -75,6 +84,12 @@ struct State {
     borrowed: bool,
     /// Name of the stored bundle that is live; nothing for one that could not be stored.
     stored: Option<String>,
+    /// The certificate that is live and could not be stored.
+    unstored: Option<Bundle>,
+    /// A stopgap has been looked for.
+    sought: bool,
+    /// Before then it is not replaced.
+    rest: Option<SystemTime>,
     /// What was said last about waiting for others or for the storage.
     waiting: Option<String>,
 }
@@ -118,8 +133,7 @@ impl Manager {
         if let Some(entry) = known.iter().find(|entry| entry.spec == spec) {
             return Arc::clone(entry);
         }
-        let upstreams = Arc::clone(&self.upstreams);
-        let entry = Entry::new(spec, Arc::clone(&self.challenges), self.limits, upstreams);
+        let entry = Entry::new(spec, self);
         if entry.live.load().is_none() {
             let names = &entry.spec.names;
             let shares =
@@ -159,12 +173,8 @@ impl Manager {
 }
 
 impl Entry {
-    fn new(
-        spec: Spec,
-        challenges: Arc<Challenges>,
-        limits: Limits,
-        upstreams: Arc<Mutex<Vec<SocketAddr>>>,
-    ) -> Self {
+    fn new(spec: Spec, manager: &Manager) -> Self {
+        let challenges = Arc::clone(&manager.challenges);
         let store = Store::new(&spec);
         let managed = match &spec.issuer {
             Issuer::Internal => None,
@@ -173,19 +183,20 @@ impl Entry {
         let entry = Self {
             _managed: managed,
             metrics: Metrics::of(spec.names.first().map_or("", String::as_str)),
-            upstreams,
+            upstreams: Arc::clone(&manager.upstreams),
+            pace: Arc::clone(&manager.pace),
             live: ArcSwapOption::empty(),
             state: Mutex::default(),
             started: AtomicBool::new(false),
             serial: watch::channel(0).0,
             store,
             spec,
-            limits,
+            limits: manager.limits,
             challenges,
         };
         // What takes a network is looked at when the entry is started.
         let (stored, backoff) = Store::load_now(&entry.spec, RETRY);
-        entry.state().backoff = backoff.unwrap_or_default();
+        entry.state().count_others(backoff.unwrap_or_default());
         if let Some(stored) = stored {
             entry.swap(&stored.bundle, stored.name);
         }
@@ -244,7 +255,10 @@ impl Entry {
     /// nobody has the entry.
     pub fn start(self: &Arc<Self>) {
         if !self.started.swap(true, Relaxed) {
-            tokio::spawn(keep(Arc::downgrade(self)));
+            let entry = Arc::downgrade(self);
+            tokio::spawn(look_after(self.names(), AFTER_PANIC, move || {
+                keep(Weak::clone(&entry))
+            }));
         }
     }
 
@@ -265,6 +279,12 @@ impl Entry {
                 .first()
                 .and_then(|leaf| ari::identifier(leaf));
             state.issuer = bundle.issuer().to_owned();
+            // Of servers that share it the one that has stored it knows since when it is there.
+            let now = SystemTime::now();
+            let since = stored.as_deref().and_then(stored_at);
+            let since = since.map_or(now, |since| since.min(now));
+            state.rest = Some(rest(since, validity));
+            state.unstored = None;
             state.last_error = None;
             state.alarms = Alarms::default();
             state.stored = stored;
@@ -280,8 +300,9 @@ impl Entry {
     fn decide(&self, now: SystemTime) -> Decision {
         self.raise_alarms(now);
         let state = self.state();
-        let paused = SystemTime::UNIX_EPOCH + Duration::from_secs(state.backoff.not_before);
-        decide(now, state.due, paused, self.spec.check_interval)
+        let paused = state.backoff.paused_until(now);
+        let due = state.due.map(|due| due.max(state.rest.unwrap_or(due)));
+        decide(now, due, paused, self.spec.check_interval)
     }
 
     /// Puts another entry's certificate live until there is one of its own.
@@ -290,6 +311,17 @@ impl Entry {
         let mut state = self.state();
         state.validity = other.state().validity;
         state.borrowed = true;
+    }
+
+    /// The same with one that is stored for other names, or from another CA.
+    fn borrow_stored(&self, bundle: &Bundle) {
+        {
+            let mut state = self.state();
+            state.validity = Some(bundle.validity());
+            state.borrowed = true;
+        }
+        self.live.store(Some(Arc::clone(bundle.certified())));
+        self.serial.send_modify(|serial| *serial += 1);
     }
 
     /// Computes when the certificate is to be renewed.
@@ -309,6 +341,31 @@ impl Entry {
     }
 }
 
+impl State {
+    /// Takes up failed attempts that the storage tells of. What has been seen there is no news: our own
+    /// may be later, and could not be stored.
+    fn count_others(&mut self, stored: Backoff) {
+        if self.stored_backoff != stored {
+            self.stored_backoff = stored.clone();
+            self.backoff = stored;
+        }
+    }
+}
+
+/// Does the work again after a mistake in the program, which must not end renewals for good.
+async fn look_after<F>(names: String, pause: Duration, work: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while let Err(error) = tokio::spawn(work()).await {
+        if !error.is_panic() {
+            return;
+        }
+        tracing::error!(target: "plugin/tls", "Certificate for {names}: a mistake in the program; it is looked after again in {} s", pause.as_secs());
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// Keeps an entry's certificate fresh as long as somebody has the entry.
 async fn keep(entry: Weak<Entry>) {
     loop {
@@ -317,6 +374,7 @@ async fn keep(entry: Weak<Entry>) {
         };
         // What fails here is told by the next attempt.
         let _ = strong.follow().await;
+        strong.store_again().await;
         strong.ask_when().await;
         let pause = match strong.decide(SystemTime::now()) {
             Decision::Obtain => strong.obtain().await,

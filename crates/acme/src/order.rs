@@ -15,14 +15,15 @@ use crate::account::Accounts;
 use crate::ari;
 use crate::backoff::Failure;
 use crate::challenges::{Challenges, Pending, SETTLE};
-use crate::http::{NoDirectory, Transport, Unavailable};
+use crate::http::Transport;
 use crate::preflight::Places;
+use crate::problem::{
+    Invisible, NotOffered, NotOrdered, ObtainError, Refused, explain, insistently,
+    is_about_replacing, is_passing, is_unknown_account, patiently,
+};
 use crate::spec::{ChallengeKind, KeyType, Spec};
 use crate::storage::Lease;
 
-/// Times that one request is sent when the CA rejects its nonce: that is nobody's fault, and costs
-/// no quota.
-const NONCE_ATTEMPTS_MAX: usize = 16;
 /// Between two looks at an order, growing, unless the CA says.
 const POLL_MIN: Duration = Duration::from_millis(100);
 const POLL_MAX: Duration = Duration::from_secs(5);
@@ -30,25 +31,6 @@ const POLL_WISH_MAX: Duration = Duration::from_secs(60);
 /// What stands in front of the names of records.
 const CHALLENGE: &str = "_acme-challenge";
 const PERSIST: &str = "_validation-persist";
-
-/// Why there is no certificate.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{what}")]
-pub(crate) struct ObtainError {
-    pub(crate) what: String,
-    pub(crate) failure: Failure,
-    pub(crate) retry_after: Option<Duration>,
-}
-
-impl ObtainError {
-    pub(crate) fn new(failure: Failure, what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            failure,
-            retry_after: None,
-        }
-    }
-}
 
 /// What an order is made with.
 pub(crate) struct Order<'a> {
@@ -66,21 +48,6 @@ pub(crate) struct Order<'a> {
     pub(crate) replaces: Option<&'a str>,
 }
 
-/// Repeats a request whose nonce the CA has rejected.
-macro_rules! patiently {
-    ($request:expr) => {{
-        let mut attempt = 1;
-        loop {
-            match $request.await {
-                Err(error) if attempt < NONCE_ATTEMPTS_MAX && is_problem(&error, "badNonce") => {
-                    attempt += 1;
-                }
-                other => break other,
-            }
-        }
-    }};
-}
-
 /// A record that shows control of a name.
 struct Proof {
     /// As the order's authorization calls it.
@@ -96,20 +63,19 @@ impl Order<'_> {
     }
 
     async fn attempt(&self) -> Result<String, Error> {
-        let account = patiently!(self.accounts.open())?;
+        let mut opened = patiently!(self.accounts.open())?;
         self.check_lease().await?;
-        let (account, mut order) = match self.place(&account).await {
+        let mut order = match self.place(&opened.account).await {
             Err(error) if is_unknown_account(&error) => {
                 // Such as a CA that lost its accounts, or a test's: once more with a new one.
                 tracing::warn!(target: "plugin/tls", "{}: {error}; the account is put aside and a new one is made", self.directory);
-                self.accounts.set_aside().await;
-                let account = patiently!(self.accounts.register())?;
-                let order = self.place(&account).await?;
-                (account, order)
+                opened = patiently!(self.accounts.replace(&opened))?;
+                self.check_lease().await?;
+                self.place(&opened.account).await?
             }
-            other => (account, other?),
+            other => other?,
         };
-        let served = self.publish(&account, &mut order).await?;
+        let served = self.publish(&opened.account, &mut order).await?;
         if !served.is_empty() {
             self.say_ready(&mut order).await?;
         }
@@ -120,11 +86,26 @@ impl Order<'_> {
         self.check_lease().await?;
         let key = key(self.spec.options.key_type).map_err(|error| Error::Other(Box::new(error)))?;
         let request = csr(&self.spec.names, &key).map_err(|error| Error::Other(Box::new(error)))?;
-        patiently!(order.finalize_csr(&request))?;
+        // From here on the CA has worked for it: a connection that breaks loses nothing.
+        insistently!({
+            match patiently!(order.finalize_csr(&request)) {
+                // The answer was lost, not the request.
+                Err(error) if is_passing(&error) && self.is_under_way(&mut order).await => Ok(()),
+                other => other,
+            }
+        })?;
         self.settled(&mut order, OrderStatus::Valid).await?;
-        let chain = patiently!(order.certificate())?
+        let chain = insistently!(patiently!(order.certificate()))?
             .ok_or(Error::Str("a certificate for an order that is done"))?;
         Ok(format!("{}{chain}", key.serialize_pem()))
+    }
+
+    /// Whether the CA makes the certificate already.
+    async fn is_under_way(&self, order: &mut instant_acme::Order) -> bool {
+        matches!(
+            patiently!(order.refresh()),
+            Ok(state) if matches!(state.status, OrderStatus::Processing | OrderStatus::Valid)
+        )
     }
 
     /// Places the order. What the CA has against replacing another certificate is no reason to go
@@ -173,9 +154,19 @@ impl Order<'_> {
         for proof in &proofs {
             let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
             if let Err(words) = self.places.wait_visible(&name, &proof.value).await {
-                return Err(Error::Other(Box::new(Invisible(format!(
-                    "the challenge's answer for {name} cannot be seen: {words}"
-                )))));
+                let hint = match self.spec.options.challenge {
+                    // Such a record is the operator's where other servers answer for the zone.
+                    ChallengeKind::DnsPersist01 => {
+                        format!("; publish there, for good: {name}. TXT \"{}\"", proof.value)
+                    }
+                    _ => String::new(),
+                };
+                let what =
+                    format!("the challenge's answer for {name} cannot be seen: {words}{hint}");
+                if !self.spec.options.lenient {
+                    return Err(Error::Other(Box::new(Invisible(what))));
+                }
+                tracing::warn!(target: "plugin/tls", "{}: {what}", self.directory);
             }
         }
         Ok(served)
@@ -199,6 +190,10 @@ impl Order<'_> {
                 .challenge(kind.in_library())
                 .ok_or_else(|| Error::Other(Box::new(NotOffered(kind))))?;
             let domain = challenge.identifier().to_string();
+            // No CA has us show control of what we have not asked for, or of one name again and again.
+            if !is_ordered(&self.spec.names, &domain, proofs.len()) {
+                return Err(Error::Other(Box::new(NotOrdered(domain))));
+            }
             let (prefix, value) = match kind {
                 ChallengeKind::Dns01 => (
                     CHALLENGE.to_owned(),
@@ -208,6 +203,10 @@ impl Order<'_> {
                     format!("{}.{CHALLENGE}", account_label(account.id())),
                     challenge.key_authorization().dns_value(),
                 ),
+                // A CA that calls our account by another CA's name would have us let a stranger in there.
+                ChallengeKind::DnsPersist01 if host(account.id()) != host(self.directory) => {
+                    return Err(Error::Str("an account of its own for records that persist"));
+                }
                 ChallengeKind::DnsPersist01 => (
                     PERSIST.to_owned(),
                     persistent(&self.transport.issuer_names(), account.id(), &domain)
@@ -248,10 +247,9 @@ impl Order<'_> {
     ) -> Result<OrderStatus, Error> {
         let mut pause = POLL_MIN;
         loop {
-            let (status, error) = {
-                let state = patiently!(order.refresh())?;
-                (state.status, state.error.clone())
-            };
+            let (status, error) = insistently!(
+                patiently!(order.refresh()).map(|state| (state.status, state.error.clone()))
+            )?;
             match (status, error) {
                 (OrderStatus::Invalid, None) => return Ok(OrderStatus::Invalid),
                 // The reasons stand with the names.
@@ -309,48 +307,6 @@ impl Order<'_> {
     }
 }
 
-/// The library's error in words, with what follows from it.
-pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
-    let (what, failure) = match error {
-        Error::Api(problem) if is_problem(error, "rateLimited") => {
-            (problem.to_string(), Failure::RateLimited)
-        }
-        Error::Api(problem) if is_problem(error, "externalAccountRequired") => (
-            format!("{problem}; register with the CA and write 'eab KID HMAC'"),
-            Failure::Refused,
-        ),
-        Error::Api(problem) => (problem.to_string(), Failure::Refused),
-        Error::Other(other) if other.is::<Refused>() => (other.to_string(), Failure::Validation),
-        Error::Other(other) if other.is::<Invisible>() => (other.to_string(), Failure::Preflight),
-        Error::Other(other) if other.is::<NotOffered>() => (other.to_string(), Failure::Refused),
-        Error::Other(other) if other.is::<Unavailable>() || other.is::<NoDirectory>() => {
-            (other.to_string(), Failure::Unreachable)
-        }
-        Error::Json(error) => (
-            format!("what it sent is none of ACME: {error}"),
-            Failure::Unreachable,
-        ),
-        Error::Str(what) => (format!("it did not send {what}"), Failure::Refused),
-        other => (other.to_string(), Failure::Unreachable),
-    };
-    ObtainError::new(failure, format!("{directory}: {what}"))
-}
-
-/// The CA did not believe us.
-#[derive(Debug, thiserror::Error)]
-#[error("the challenge failed: {0}")]
-struct Refused(String);
-
-/// The CA would not believe us.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Invisible(String);
-
-/// The CA wants another proof.
-#[derive(Debug, thiserror::Error)]
-#[error("the CA does not offer the challenge {}", .0.as_str())]
-struct NotOffered(ChallengeKind);
-
 impl ChallengeKind {
     fn in_library(self) -> ChallengeType {
         match self {
@@ -379,37 +335,15 @@ fn is_pending(status: AuthorizationStatus) -> Result<bool, Error> {
     }
 }
 
-/// Whether the CA answered with a problem of this type (RFC 8555 section 6.7).
-fn is_problem(error: &Error, kind: &str) -> bool {
-    let Error::Api(problem) = error else {
-        return false;
-    };
-    problem
-        .r#type
-        .as_deref()
-        .is_some_and(|urn| urn.strip_prefix("urn:ietf:params:acme:error:") == Some(kind))
+/// Whether one more proof, for this name, can belong to an order.
+fn is_ordered(names: &[String], domain: &str, proofs: usize) -> bool {
+    proofs < names.len() && names.iter().any(|name| bare(name) == bare(domain))
 }
 
-/// Whether the account is gone, or shut (RFC 8555 sections 7.3.6 and 6.7).
-fn is_unknown_account(error: &Error) -> bool {
-    let Error::Api(problem) = error else {
-        return false;
-    };
-    let detail = problem.detail.as_deref().unwrap_or_default();
-    is_problem(error, "accountDoesNotExist")
-        || is_problem(error, "unauthorized") && detail.contains("deactivated")
-}
-
-/// Whether an order may go through that does not say what it replaces.
-fn is_about_replacing(error: &Error) -> bool {
-    match error {
-        Error::Api(_) => !is_problem(error, "rateLimited") && !is_unknown_account(error),
-        // The library's own words for a CA that does not repeat what it was told, or has no
-        // renewal information.
-        Error::Other(other) => other.to_string().contains("replaces"),
-        Error::Unsupported(_) => true,
-        _ => false,
-    }
+/// Host and port of a URL.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
 }
 
 /// A name without its wildcard.
@@ -474,5 +408,10 @@ mod tests {
             "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard"
         );
         assert_eq!(persistent(&[], "x", "a.example"), None);
+        let names = ["*.a.example".to_owned(), "a.example".to_owned()];
+        assert!(is_ordered(&names, "*.a.example", 1) && is_ordered(&names, "a.example", 0));
+        assert!(!is_ordered(&names, "b.example", 0) && !is_ordered(&names, "a.example", 2));
+        assert_eq!(host("https://ca.example:14000/dir"), "ca.example:14000");
+        assert_ne!(host("https://other.example/acct/1"), host("ca.example/dir"));
     }
 }

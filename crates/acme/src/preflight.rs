@@ -19,8 +19,8 @@ use crate::challenges::Challenges;
 use crate::delegation::{self, Authority, NotFound, Saw, Server};
 use crate::dns;
 use crate::http::Directory;
-use crate::order::ObtainError;
-use crate::spec::Spec;
+use crate::problem::ObtainError;
+use crate::spec::{ChallengeKind, Spec};
 
 /// The furthest that our clock may be from the CA's.
 const CLOCK_MAX: Duration = Duration::from_secs(300);
@@ -251,10 +251,14 @@ impl Places {
         let until = Instant::now() + patience;
         loop {
             let (wrong, silent) = Self::ask_all(&servers, value).await;
-            let zone = authority.as_ref().map(|found| &found.zone);
-            let of_zone = zone
-                .map(|zone| format!(" (the nearest zone is {zone})"))
-                .unwrap_or_default();
+            let of_zone = match &authority {
+                None => String::new(),
+                Some(found) if found.name != wanted => format!(
+                    " ({wanted} is an alias of {}, in the zone {}; only NS records lead to this server)",
+                    found.name, found.zone
+                ),
+                Some(found) => format!(" (the nearest zone is {})", found.zone),
+            };
             if wrong.is_empty() {
                 return match unknown {
                     Some(words) => Verdict::Unknown(words),
@@ -338,6 +342,10 @@ pub(crate) async fn look(
             });
         }
     }
+    // A record that persists may be another server's, which shows no probe.
+    if spec.options.challenge == ChallengeKind::DnsPersist01 {
+        return findings;
+    }
     let mut bare: Vec<_> = spec
         .names
         .iter()
@@ -345,14 +353,21 @@ pub(crate) async fn look(
         .collect();
     bare.sort_unstable();
     bare.dedup();
+    let prefix = spec.options.challenge.prefix();
+    let mut probes = Vec::new();
     for name in bare {
-        let prefix = spec.options.challenge.prefix();
         let (record, value) = (format!("{prefix}.{name}"), probe_value());
         let served = challenges.publish_name(&record, value.clone());
         served.share().await;
+        probes.push((record, value, served));
+    }
+    // For all of them together: who has not seen one after that time is not going to see the next.
+    let until = Instant::now() + patience;
+    for (record, value, _served) in &probes {
+        let patience = until.saturating_duration_since(Instant::now());
         findings.push(Finding {
             what: format!("a record of {record}, as the CA will look for it"),
-            verdict: places.look(&record, &value, patience).await,
+            verdict: places.look(record, value, patience).await,
         });
     }
     findings

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::ari::{self, Suggestion};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, moment};
 use crate::machine::due;
 use crate::spec::{Issuer, Spec};
 use crate::store::{RETRY, SUGGESTION, Store};
@@ -57,11 +57,11 @@ pub async fn report(spec: &Spec) -> std::io::Result<Report> {
     // A folder that is not there is one without certificates; one that cannot be read is not.
     store.storage().list("corten").await?;
     let now = SystemTime::now();
-    let bundle = store.peek().await;
+    let bundle = store.look().await.map(|stored| stored.bundle);
     let backoff: Backoff = store.load_json(RETRY).await.unwrap_or_default();
     let suggestion: Suggestion = store.load_json(SUGGESTION).await.unwrap_or_default();
     let error: Option<LastError> = store.load_json(LAST_ERROR).await.flatten();
-    let paused = at(backoff.not_before);
+    let paused = backoff.paused_until(now);
     let renewal = bundle.as_ref().map(|bundle| {
         let certificate = bundle.certified().cert.first();
         let identifier = certificate.and_then(|leaf| ari::identifier(leaf));
@@ -85,12 +85,8 @@ pub async fn report(spec: &Spec) -> std::io::Result<Report> {
         failed_attempts: backoff.attempts,
         next_attempt: (paused > now).then(|| stamp(paused)),
         last_error: error.as_ref().map(|error| error.what.clone()),
-        last_error_at: error.map(|error| stamp(at(error.at))),
+        last_error_at: error.map(|error| stamp(moment(error.at))),
     })
-}
-
-fn at(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 fn seconds_between(from: SystemTime, until: SystemTime) -> i64 {
@@ -117,8 +113,8 @@ mod tests {
 
     #[test]
     fn times_are_written_for_people_and_programs() {
-        assert_eq!(stamp(at(1_800_000_000)), "2027-01-15T08:00:00Z");
-        assert_eq!(seconds_between(at(10), at(7)), -3);
+        assert_eq!(stamp(moment(1_800_000_000)), "2027-01-15T08:00:00Z");
+        assert_eq!(seconds_between(moment(10), moment(7)), -3);
     }
 
     #[tokio::test]

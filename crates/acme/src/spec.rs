@@ -60,6 +60,8 @@ pub struct Options {
     pub renew_at: RenewAt,
     /// Whether the CA is not asked when to renew (RFC 9773).
     pub no_renewal_info: bool,
+    /// Whether what is seen to be wrong before an order is told and not held against it.
+    pub lenient: bool,
     /// Whether handshakes are refused once the certificate has expired.
     pub refuse_expired: bool,
     /// How control of the names is shown.

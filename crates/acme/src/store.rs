@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! corten/ISSUER/account-HASH.json      account of the CA
+//! corten/ISSUER/lock-HASH              who makes that
 //! corten/ISSUER/NAME-HASH/
 //!     bundle-NANOSECONDS.pem           key and chain, newest last; three are kept
 //!     retry.json                       failed attempts
@@ -13,14 +14,16 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use crate::backoff::moment;
 use crate::bundle::Bundle;
 use crate::certmagic;
 use crate::spec::{Issuer, Spec};
@@ -32,6 +35,10 @@ pub(crate) const RETRY: &str = "retry.json";
 pub(crate) const SUGGESTION: &str = "renewal.json";
 /// Bundles that are kept, the one in use included.
 const GENERATIONS: usize = 3;
+/// How long a start waits for a file system.
+const AT_START: Duration = Duration::from_secs(3);
+/// Folders of CAs, and of certificates there, that are looked through for a stopgap.
+const STOPGAPS_MAX: usize = 16;
 
 /// Where one certificate is kept.
 #[derive(Clone)]
@@ -63,11 +70,7 @@ impl Store {
             Issuer::Internal => "internal".to_owned(),
         };
         let issuer = format!("corten/{issuer_name}");
-        let first = spec
-            .names
-            .first()
-            .map_or("none", String::as_str)
-            .replace('*', "wildcard_");
+        let first = folder_name(spec.names.first().map_or("none", String::as_str));
         Self {
             storage,
             certmagic: spec
@@ -82,20 +85,39 @@ impl Store {
         }
     }
 
-    /// What is kept of a specification, for callers that cannot wait; nothing where that takes a
-    /// network.
-    pub(crate) fn load_now<T: DeserializeOwned>(
+    /// What is kept of a specification, for callers that cannot wait long; nothing where that takes a
+    /// network, or a file system that does not answer.
+    pub(crate) fn load_now<T: DeserializeOwned + Send + 'static>(
         spec: &Spec,
-        json: &str,
+        json: &'static str,
     ) -> (Option<Stored>, Option<T>) {
+        /// The last one did not answer: the next one, of thousands, gets less time.
+        static SILENT: AtomicBool = AtomicBool::new(false);
         let Some(storage) = spec.storage.open_inline() else {
             return (None, None);
         };
         let store = Self::with(spec, storage);
-        (
-            now(store.load()).flatten(),
-            now(store.load_json(json)).flatten(),
-        )
+        let (done, wait) = mpsc::channel();
+        let look = move || {
+            let found = now(store.look()).flatten();
+            let _ = done.send((found, now(store.load_json(json)).flatten()));
+        };
+        // A thread that hangs in the kernel cannot be called back.
+        let thread = std::thread::Builder::new().name("certificates".to_owned());
+        if let Err(error) = thread.spawn(look) {
+            tracing::error!(target: "plugin/tls", "{}: {error}", spec.storage);
+            return (None, None);
+        }
+        let patience = match SILENT.load(Relaxed) {
+            true => AT_START / 6,
+            false => AT_START,
+        };
+        let found = wait.recv_timeout(patience);
+        SILENT.store(found.is_err(), Relaxed);
+        found.unwrap_or_else(|_| {
+            tracing::error!(target: "plugin/tls", "{}: the file system does not answer; the start goes on without what is stored there", spec.storage);
+            (None, None)
+        })
     }
 
     /// The storage itself.
@@ -139,12 +161,43 @@ impl Store {
         Some(Stored { bundle, name: None })
     }
 
-    /// The newest bundle that can be used; nothing is changed.
-    pub(crate) async fn peek(&self) -> Option<Bundle> {
+    /// The newest bundle that can be used, or what CertMagic left; nothing is changed.
+    pub(crate) async fn look(&self) -> Option<Stored> {
         for name in self.bundles().await.unwrap_or_default().into_iter().rev() {
             let key = format!("{}/{name}", self.folder);
             if let Ok(Some(bundle)) = self.read_bundle(&key).await {
-                return Some(bundle);
+                let name = Some(name);
+                return Some(Stored { bundle, name });
+            }
+        }
+        let bundle = self.load_certmagic().await?;
+        Some(Stored { bundle, name: None })
+    }
+
+    /// A certificate for the first name that is stored for other names as well, or from another CA: after
+    /// a change of the configuration it serves better than none.
+    pub(crate) async fn stopgap(&self) -> Option<Bundle> {
+        let (first, now) = (self.names.first()?, SystemTime::now());
+        let begin = format!("{}-", folder_name(first));
+        let issuers = self.storage.list("corten").await.unwrap_or_default();
+        for issuer in issuers.iter().take(STOPGAPS_MAX) {
+            let issuer = format!("corten/{issuer}");
+            let mut folders = self.storage.list(&issuer).await.unwrap_or_default();
+            folders.retain(|folder| folder.starts_with(&begin));
+            for folder in folders.iter().take(STOPGAPS_MAX) {
+                let folder = format!("{issuer}/{folder}");
+                let mut bundles = self.storage.list(&folder).await.unwrap_or_default();
+                bundles.retain(|name| is_bundle(name));
+                let Some(newest) = bundles.pop() else {
+                    continue;
+                };
+                if let Some(text) = self.text(&format!("{folder}/{newest}")).await
+                    && let Ok(bundle) = Bundle::read(&text)
+                    && bundle.covers(first)
+                    && bundle.validity().until > now
+                {
+                    return Some(bundle);
+                }
             }
         }
         None
@@ -200,10 +253,8 @@ impl Store {
             .unwrap_or_default();
         let name = |number: u128| format!("bundle-{number:020}.pem");
         // Another server's clock may be fast: later ones are greater all the same.
-        let last = self.bundles().await?.pop().and_then(|last| {
-            let number = last.strip_prefix("bundle-")?.strip_suffix(".pem")?;
-            number.parse::<u128>().ok()
-        });
+        let last = self.bundles().await?.pop();
+        let last = last.and_then(|last| number(&last));
         let name = name(
             now.as_nanos()
                 .max(last.map_or(0, |last| last.saturating_add(1))),
@@ -221,7 +272,7 @@ impl Store {
     /// Names of the bundles, oldest first.
     pub(crate) async fn bundles(&self) -> io::Result<Vec<String>> {
         let mut names = self.storage.list(&self.folder).await?;
-        names.retain(|name| name.starts_with("bundle-") && name.ends_with(".pem"));
+        names.retain(|name| is_bundle(name));
         Ok(names)
     }
 
@@ -264,11 +315,38 @@ impl Store {
         self.storage.put(&key, &serde_json::to_vec(value)?).await
     }
 
+    /// What whoever makes an account with a CA holds.
+    pub(crate) fn account_lock(&self, directory: &str, email: Option<&str>) -> String {
+        let hash = short_hash(email.unwrap_or_default());
+        format!("corten/{}/lock-{hash}", issuer_key(directory))
+    }
+
     /// Where the account with a CA is kept.
     pub(crate) fn account_key(&self, directory: &str, email: Option<&str>) -> String {
         let hash = short_hash(email.unwrap_or_default());
         format!("corten/{}/account-{hash}.json", issuer_key(directory))
     }
+}
+
+fn is_bundle(name: &str) -> bool {
+    name.starts_with("bundle-") && name.ends_with(".pem")
+}
+
+/// The number of a bundle: nanoseconds since 1970.
+fn number(name: &str) -> Option<u128> {
+    let number = name.strip_prefix("bundle-")?.strip_suffix(".pem")?;
+    number.parse().ok()
+}
+
+/// When a bundle was stored.
+pub(crate) fn stored_at(name: &str) -> Option<SystemTime> {
+    let seconds = u64::try_from(number(name)? / 1_000_000_000).ok()?;
+    Some(moment(seconds))
+}
+
+/// A certificate's name as that of a folder.
+fn folder_name(name: &str) -> String {
+    name.replace('*', "wildcard_")
 }
 
 /// Why a bundle is none.
@@ -315,130 +393,4 @@ pub(crate) fn short_hash(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bundle::tests::pair;
-    use crate::tests::Scratch;
-    use std::fs;
-    use std::time::Duration;
-
-    fn spec(scratch: &Scratch) -> Spec {
-        let issuer = Issuer::Acme {
-            directory: "https://ca.example:14000/dir".into(),
-            roots: None,
-            email: None,
-        };
-        let folder = scratch.path().to_owned();
-        Spec::new(&["a.example"], issuer, folder, Duration::from_secs(900)).unwrap()
-    }
-
-    fn bundle(names: &[&str]) -> Bundle {
-        let (key, certificate) = pair(names);
-        Bundle::read(&format!("{key}{certificate}")).unwrap()
-    }
-
-    fn path(scratch: &Scratch, store: &Store, name: &str) -> std::path::PathBuf {
-        scratch.path().join(&store.folder).join(name)
-    }
-
-    #[tokio::test]
-    async fn the_newest_good_bundle_is_used_and_three_are_kept() {
-        let scratch = Scratch::new();
-        let store = Store::new(&spec(&scratch));
-        assert!(store.load().await.is_none());
-        let mut last = None;
-        for _ in 0..5 {
-            let bundle = bundle(&["a.example"]);
-            last = Some((store.save(&bundle).await.unwrap(), bundle));
-        }
-        let (name, bundle) = last.unwrap();
-        let kept = store.bundles().await.unwrap();
-        assert_eq!(kept.len(), GENERATIONS);
-        let stored = store.load().await.unwrap();
-        assert_eq!(stored.bundle.pem(), bundle.pem());
-        assert_eq!(stored.name, Some(name.clone()));
-        let (now, nothing) = Store::load_now::<u8>(&spec(&scratch), "x.json");
-        assert_eq!(now.unwrap().name, Some(name));
-        assert_eq!(nothing, None);
-
-        let before = fs::read_to_string(path(&scratch, &store, &kept[1])).unwrap();
-        fs::write(path(&scratch, &store, &kept[2]), "-----BEGIN").unwrap();
-        let stored = store.load().await.unwrap();
-        assert_eq!(stored.bundle.pem(), before, "the one before is used");
-        let aside = path(&scratch, &store, &format!("{}.corrupt", kept[2]));
-        assert_eq!(fs::read(aside).unwrap(), b"-----BEGIN");
-        assert_eq!(store.bundles().await.unwrap().len(), GENERATIONS - 1);
-    }
-
-    #[tokio::test]
-    async fn a_bundle_is_whole_or_none_at_every_length() {
-        let scratch = Scratch::new();
-        let store = Store::new(&spec(&scratch));
-        let good = bundle(&["a.example"]);
-        store.save(&good).await.unwrap();
-        let text = bundle(&["a.example"]).pem().trim_end().to_owned();
-        for length in 0..text.len() {
-            let newer = path(&scratch, &store, "bundle-99999999999999999999.pem");
-            fs::write(newer, &text[..length]).unwrap();
-            let stored = store.load().await.expect("the one before is used");
-            assert_eq!(stored.bundle.pem(), good.pem(), "{length}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_bundle_for_other_names_is_put_aside() {
-        let scratch = Scratch::new();
-        let store = Store::new(&spec(&scratch));
-        store.save(&bundle(&["b.example"])).await.unwrap();
-        assert!(store.load().await.is_none());
-        assert!(store.bundles().await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn what_certmagic_left_is_read() {
-        let scratch = Scratch::new();
-        let store = Store::new(&spec(&scratch));
-        let place = scratch
-            .path()
-            .join("certificates/ca.example-14000-dir/a.example");
-        fs::create_dir_all(&place).unwrap();
-        let (key, certificate) = pair(&["a.example"]);
-        fs::write(place.join("a.example.key"), key).unwrap();
-        fs::write(place.join("a.example.crt"), certificate).unwrap();
-        assert!(store.load().await.unwrap().name.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_folder_that_cannot_be_written_is_told_by_name() {
-        let scratch = Scratch::new();
-        let store = Store::new(&spec(&scratch));
-        store.probe().await.unwrap();
-        assert!(store.storage.list(&store.folder).await.unwrap().is_empty());
-        // A file where the folder should be stops root, too.
-        fs::remove_dir_all(scratch.path().join("corten")).unwrap();
-        fs::write(scratch.path().join("corten"), "").unwrap();
-        let error = store.probe().await.unwrap_err().to_string();
-        assert!(
-            error.contains("corten/ca.example14000-dir/a.example-"),
-            "{error}"
-        );
-    }
-
-    #[tokio::test]
-    async fn small_values_are_kept() {
-        let scratch = Scratch::new();
-        let store = Store::new(&spec(&scratch));
-        assert_eq!(store.load_json::<u8>("x.json").await, None);
-        store.save_json("x.json", &7u8).await.unwrap();
-        assert_eq!(store.load_json("x.json").await, Some(7u8));
-        assert!(
-            store
-                .account_key("https://ca.example/dir", None)
-                .starts_with("corten/ca.example-dir/account-")
-        );
-        assert_eq!(
-            issuer_key("https://acme-v02.api.letsencrypt.org/directory"),
-            "acme-v02.api.letsencrypt.org-directory"
-        );
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use corten_wire::Name;
+use corten_wire::{Class, Name, Opcode, Query};
 
 /// Names that are answered by a link of every block ([`crate::Setup::push_everywhere`]), such as
 /// those of ACME challenges: a CA may ask from anywhere, and must get the answer of this moment.
@@ -29,6 +29,14 @@ impl Owed {
     pub fn covers(&self, name: &Name) -> bool {
         name.wire().get(1) == Some(&b'_') && self.0.get().is_some_and(|names| names.is_owed(name))
     }
+
+    /// The same for what is asked: an update of such a name, or another class, is nobody's due.
+    pub fn excuses(&self, query: &Query) -> bool {
+        let question = &query.question;
+        query.opcode() == Opcode::QUERY
+            && question.class == Class::IN
+            && self.covers(&question.name)
+    }
 }
 
 impl fmt::Debug for Owed {
@@ -36,5 +44,44 @@ impl fmt::Debug for Owed {
         f.debug_tuple("Owed")
             .field(&self.0.get().is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corten_wire::{Question, RecordType, Updates};
+
+    struct Everything;
+
+    impl OwedNames for Everything {
+        fn is_owed(&self, _: &Name) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn only_questions_of_the_internet_class_are_excused() {
+        let owed = Owed::default();
+        let excuses = |name: &str, class, opcode: u8| {
+            let question = Question {
+                name: name.parse().unwrap(),
+                rtype: RecordType::TXT,
+                class,
+            };
+            let mut message = Query::ask(7, &question).octets().to_vec();
+            message[2] = message[2] & 0x87 | opcode << 3;
+            let mut query = Query::new();
+            let _ = query.read_also(&message, Updates::Served);
+            assert_eq!(query.question.class, class);
+            owed.excuses(&query)
+        };
+        let name = "_acme-challenge.a.example";
+        assert!(!excuses(name, Class::IN, 0), "nobody knows");
+        owed.set(Arc::new(Everything));
+        assert!(excuses(name, Class::IN, 0));
+        assert!(!excuses("www.a.example", Class::IN, 0));
+        assert!(!excuses(name, Class::CH, 0));
+        assert!(!excuses(name, Class::IN, 5), "an update");
     }
 }

@@ -99,7 +99,8 @@ impl Plugin for Acl {
         });
         let site = ex.site;
         // Who asks for a CA's challenge is not known beforehand; that name, and no other, is his.
-        if matches!(decided, Some((_, action)) if action != Action::Allow) && self.owed.covers(name)
+        if matches!(decided, Some((_, action)) if action != Action::Allow)
+            && self.owed.excuses(&ex.query)
         {
             ex.excused = true;
             return Flow::Pass;

@@ -36,8 +36,9 @@ pub(crate) struct Bootstrap {
 #[derive(Default)]
 struct State {
     serial: u64,
-    /// What the blocks of the configuration want; a newer generation takes the place of an older.
-    wanted: HashMap<Place, Wanted>,
+    /// What the blocks of configurations want. Of the same place the newest counts, whose
+    /// configuration may still fail.
+    wanted: Vec<Wanted>,
     /// Tasks by address; they end when nobody has them.
     open: HashMap<SocketAddr, Weak<Tasks>>,
 }
@@ -52,14 +53,14 @@ pub(crate) struct Place {
 
 struct Wanted {
     serial: u64,
-    /// A block of ours listens on the port: the challenge link answers there.
-    own: bool,
+    place: Place,
+    /// Addresses on which blocks of ours listen: the challenge link answers there.
+    own: Vec<IpAddr>,
 }
 
 /// Takes back what a block wanted when it is dropped.
 pub(crate) struct Wish {
     bootstrap: Arc<Bootstrap>,
-    place: Place,
     serial: u64,
 }
 
@@ -74,15 +75,15 @@ impl Bootstrap {
         })
     }
 
-    /// Opens this place for orders, too; `own` says that a block of ours listens there.
-    pub(crate) fn want(self: &Arc<Self>, place: Place, own: bool) -> Wish {
+    /// Opens this place for orders, too, but for the addresses of its port on which blocks of ours
+    /// listen.
+    pub(crate) fn want(self: &Arc<Self>, place: Place, own: Vec<IpAddr>) -> Wish {
         let mut state = self.state();
         state.serial += 1;
         let serial = state.serial;
-        state.wanted.insert(place.clone(), Wanted { serial, own });
+        state.wanted.push(Wanted { serial, place, own });
         Wish {
             bootstrap: Arc::clone(self),
-            place,
             serial,
         }
     }
@@ -91,9 +92,11 @@ impl Bootstrap {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open_place(&self, place: &Place) -> Result<Vec<Arc<Tasks>>, String> {
+    async fn open_place(&self, place: &Place, own: &[IpAddr]) -> Result<Vec<Arc<Tasks>>, String> {
         let (mut open, mut failed) = (Vec::new(), Vec::new());
-        let addresses = addresses(place);
+        let (served, addresses): (Vec<_>, Vec<_>) = addresses(place)
+            .into_iter()
+            .partition(|address| is_served(address.ip(), own));
         for &address in &addresses {
             let there = self.state().open.get(&address).and_then(Weak::upgrade);
             if let Some(there) = there {
@@ -115,9 +118,10 @@ impl Bootstrap {
         // A CA does not ask the loopback interface, unless it is all there is.
         let outside = |address: &SocketAddr| !address.ip().is_loopback();
         let wants_outside = addresses.iter().any(outside);
-        let enough = open
-            .iter()
-            .any(|(address, _)| outside(address) || !wants_outside);
+        let opened = open.iter().map(|(address, _)| address);
+        let enough = opened
+            .chain(&served)
+            .any(|address| outside(address) || !wants_outside);
         if let Some((address, error)) = failed.first() {
             let why = owner::explain(*address, error).await;
             let port = place.port;
@@ -126,7 +130,16 @@ impl Bootstrap {
                     "the ACME responder cannot listen on port {port}: {why}; stop what listens there, or serve a block on port {port}"
                 ));
             }
-            tracing::warn!(target: "plugin/tls", "The ACME responder listens on {} of {} addresses: {why}", open.len(), addresses.len());
+            // Where a block of ours is reached from outside the others may not matter.
+            let what = format!(
+                "The ACME responder listens on {} of {} addresses: {why}",
+                open.len(),
+                addresses.len()
+            );
+            match served.iter().any(outside) {
+                true => tracing::debug!(target: "plugin/tls", "{what}"),
+                false => tracing::warn!(target: "plugin/tls", "{what}"),
+            }
         }
         Ok(open.into_iter().map(|(_, tasks)| tasks).collect())
     }
@@ -137,12 +150,16 @@ impl Responder for Bootstrap {
     async fn open(&self) -> Result<Box<dyn Send + Sync>, String> {
         let places: Vec<_> = {
             let state = self.state();
-            let strange = state.wanted.iter().filter(|(_, wanted)| !wanted.own);
-            strange.map(|(place, _)| place.clone()).collect()
+            let newest: HashMap<_, _> = state
+                .wanted
+                .iter()
+                .map(|wanted| (wanted.place.clone(), wanted.own.clone()))
+                .collect();
+            newest.into_iter().collect()
         };
         let mut open = Vec::new();
-        for place in &places {
-            open.extend(self.open_place(place).await?);
+        for (place, own) in &places {
+            open.extend(self.open_place(place, own).await?);
         }
         Ok(Box::new(open))
     }
@@ -151,11 +168,14 @@ impl Responder for Bootstrap {
 impl Drop for Wish {
     fn drop(&mut self) {
         let mut state = self.bootstrap.state();
-        let wanted = state.wanted.get(&self.place);
-        if wanted.is_some_and(|wanted| wanted.serial == self.serial) {
-            state.wanted.remove(&self.place);
-        }
+        state.wanted.retain(|wanted| wanted.serial != self.serial);
     }
+}
+
+/// Whether a block of ours that listens on `own` has an address.
+fn is_served(address: IpAddr, own: &[IpAddr]) -> bool {
+    own.iter()
+        .any(|own| *own == address || own.is_unspecified() && own.is_ipv4() == address.is_ipv4())
 }
 
 /// The addresses to listen on. A wildcard becomes every address of the machine: one that somebody
@@ -315,7 +335,7 @@ mod tests {
         let bootstrap = Bootstrap::new(Arc::default());
         let place = place(&["127.0.0.1"]);
         let address = ("127.0.0.1", place.port);
-        let _wish = bootstrap.want(place.clone(), false);
+        let _wish = bootstrap.want(place.clone(), Vec::new());
         let one = bootstrap.open().await.unwrap();
         let other = bootstrap.open().await.unwrap();
         assert!(std::net::UdpSocket::bind(address).is_err());
@@ -332,11 +352,33 @@ mod tests {
     async fn a_place_that_a_block_serves_is_left_alone() {
         let bootstrap = Bootstrap::new(Arc::default());
         let place = place(&["127.0.0.1"]);
-        let old = bootstrap.want(place.clone(), false);
-        let _new = bootstrap.want(place.clone(), true);
-        drop(old);
+        let old = bootstrap.want(place.clone(), Vec::new());
+        let new = bootstrap.want(place.clone(), vec![Ipv4Addr::LOCALHOST.into()]);
+        let is_free = || std::net::UdpSocket::bind(("127.0.0.1", place.port)).is_ok();
+        drop(bootstrap.open().await.unwrap());
+        assert!(is_free());
+        // A configuration that failed leaves what the one before wanted.
+        drop(new);
+        let open = bootstrap.open().await.unwrap();
+        assert!(!is_free());
+        drop((open, old));
         let _open = bootstrap.open().await.unwrap();
-        assert!(std::net::UdpSocket::bind(("127.0.0.1", place.port)).is_ok());
+        while !is_free() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_block_on_one_address_leaves_the_others_to_the_responder() {
+        let bootstrap = Bootstrap::new(Arc::default());
+        let place = place(&["127.0.0.1", "127.0.0.2"]);
+        let is_free = |ip| std::net::UdpSocket::bind((ip, place.port)).is_ok();
+        let _wish = bootstrap.want(place.clone(), vec![Ipv4Addr::LOCALHOST.into()]);
+        let _open = bootstrap.open().await.unwrap();
+        assert!(is_free("127.0.0.1") && !is_free("127.0.0.2"));
+        let own = |text: &str| vec![text.parse::<IpAddr>().unwrap()];
+        let v6 = "2001:db8::1".parse().unwrap();
+        assert!(is_served(v6, &own("::")) && !is_served(v6, &own("0.0.0.0")));
     }
 
     #[tokio::test]
@@ -344,7 +386,7 @@ mod tests {
         let bootstrap = Bootstrap::new(Arc::default());
         let place = place(&["127.0.0.1"]);
         let _other = std::net::UdpSocket::bind(("127.0.0.1", place.port)).unwrap();
-        let _wish = bootstrap.want(place.clone(), false);
+        let _wish = bootstrap.want(place.clone(), Vec::new());
         let error = bootstrap.open().await.err().unwrap();
         let own = std::process::id();
         assert!(

@@ -198,10 +198,11 @@ impl Tls {
     /// Sees to it that the CA reaches somebody when it asks.
     fn await_challenges(&self, managed: &Managed, context: &Context) {
         let port = managed.challenge_port;
-        let own = context
+        let plain = context
             .listeners
             .iter()
-            .any(|(transport, address)| *transport == Transport::Dns && address.port() == port);
+            .filter(|(transport, address)| *transport == Transport::Dns && address.port() == port);
+        let own = plain.map(|(_, address)| address.ip()).collect();
         let challenges = managed.manager.challenges();
         let bootstrap = self
             .process

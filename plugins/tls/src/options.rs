@@ -41,6 +41,7 @@ pub(crate) const ACME: &[&str] = &[
     "key_type",
     "on_renewal",
     "peers",
+    "preflight",
     "profile",
     "renew_at",
     "resolver",
@@ -68,6 +69,7 @@ pub(crate) const COREDNS: &[&str] = &[
     "on_renewal",
     "peers",
     "port",
+    "preflight",
     "profile",
     "renew_at",
     "startup",
@@ -192,6 +194,10 @@ impl Managed {
                 for word in line.at_least(1)? {
                     options.peers.push(peer(word)?);
                 }
+            }
+            "preflight" => {
+                let choices = [("refuse", false), ("warn", true)];
+                options.lenient = one_of(line.one_arg()?, &choices)?;
             }
             "profile" => options.profile = Some(line.one_arg()?.text.clone()),
             "renew_at" => {

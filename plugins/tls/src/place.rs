@@ -37,6 +37,12 @@ impl Managed {
                         .map(|(certificate, key)| (setup.path(certificate), setup.path(key))),
                 });
             }
+            // The last word may be the password: it is not shown.
+            ("etcd_credentials", _) => {
+                let what =
+                    "etcd_credentials takes a user and a password: etcd_credentials USER PASSWORD";
+                return Err(SetupError::new(what).at(&line.name.at));
+            }
             _ => return Err(line.argument_error().into()),
         }
         Ok(())

@@ -28,7 +28,7 @@ pub async fn test(process: &Arc<Process>, ca: Option<&str>, mut tell: impl FnMut
             port: claim.port(),
             bind: claim.bind().map(<[_]>::to_vec),
         };
-        let _wish = responder.want(place, false);
+        let _wish = responder.want(place, Vec::new());
         let open = responder.open().await;
         match &open {
             Ok(_) => tell(format!(

@@ -23,7 +23,7 @@ impl Scene {
 /// those that name another.
 fn coredns_form() -> Result<(), Failed> {
     let scene = Scene::new(3600);
-    let _ca = scene.start_ca();
+    let ca = scene.start_ca();
     let block = scene.coredns_block("NS1.acme.test. other.acme.test", "email admin@acme.test");
     let server = Process::serve(&scene.folder, &block);
     server.wait_for_logs(LIVE, 1, ORDER);
@@ -33,6 +33,12 @@ fn coredns_form() -> Result<(), Failed> {
     assert!(scene.shakes_hands(Some("other.acme.test")));
     assert!(!scene.shakes_hands(Some("stray.acme.test")));
     assert_eq!(scene.bundles().len(), 2);
+    // Both orders begin at the same time, and have one account.
+    let lines = ca.lines();
+    let accounts = lines
+        .iter()
+        .filter(|line| line.contains("accounts in memory"));
+    assert_eq!(accounts.count(), 1, "{lines:#?}");
     Ok(())
 }
 
@@ -181,7 +187,9 @@ fn renewal_information() -> Result<(), Failed> {
         .expect("what the CA said is kept");
     let mut kept: Value = serde_json::from_str(&std::fs::read_to_string(&suggestion)?)?;
     kept["window"] = serde_json::json!([1, 2]);
-    kept["ask_again"] = serde_json::json!(u32::MAX);
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let soon = soon.duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    kept["ask_again"] = serde_json::json!(soon);
     std::fs::write(&suggestion, kept.to_string())?;
     let server = Process::serve(&scene.folder, &block);
     server.wait_for_logs(LIVE, 1, ORDER);

@@ -175,6 +175,15 @@ fn a_peer_that_knows_nothing_is_named() -> Result<(), Failed> {
         orders.iter().all(|line| !line.contains("POST")),
         "{orders:?}"
     );
+    drop(server);
+    // Unless the operator knows better.
+    let block = scene.tls_block(&format!("peers 127.0.0.1:{peer}\n  preflight warn"));
+    for file in scene.files("certs/corten") {
+        std::fs::remove_file(file)?;
+    }
+    let server = Process::serve(&scene.folder, &block);
+    server.wait_for_log("WARNING.* peer .127.0.0.1.: it answers over UDP with SERVFAIL");
+    server.wait_for_logs(LIVE, 1, ORDER);
     Ok(())
 }
 

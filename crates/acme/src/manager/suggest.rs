@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use super::Entry;
 use crate::ari::{self, Suggestion};
-use crate::backoff::seconds;
 use crate::http::Transport;
 use crate::spec::Issuer;
 use crate::store::SUGGESTION;
@@ -22,9 +21,7 @@ impl Entry {
         let Issuer::Acme { directory, .. } = &self.spec.issuer else {
             return;
         };
-        let fresh = |suggestion: &Suggestion| {
-            suggestion.certificate == certificate && suggestion.ask_again > seconds(now)
-        };
+        let fresh = |suggestion: &Suggestion| suggestion.is_fresh(&certificate, now);
         if fresh(&self.state().suggestion) {
             return;
         }

@@ -9,7 +9,7 @@ use crate::backoff::{Backoff, Failure, longest_pause, seconds};
 use crate::bundle::Bundle;
 use crate::internal;
 use crate::machine::Decision;
-use crate::order::ObtainError;
+use crate::problem::ObtainError;
 use crate::report::{LAST_ERROR, LastError};
 use crate::spec::Issuer;
 use crate::storage::Lease;
@@ -25,7 +25,7 @@ impl Entry {
     /// Takes up what another server has stored: a certificate, or failed attempts.
     pub(super) async fn follow(&self) -> io::Result<()> {
         if let Some(backoff) = self.store.load_json(RETRY).await {
-            self.state().backoff = backoff;
+            self.state().count_others(backoff);
         }
         let newest = self.store.bundles().await?.pop();
         let known = self.state().stored.clone();
@@ -34,6 +34,14 @@ impl Entry {
             return Ok(());
         }
         let Some(Stored { bundle, name }) = self.store.load().await else {
+            let sought = std::mem::replace(&mut self.state().sought, true);
+            if !own
+                && !sought
+                && let Some(bundle) = self.store.stopgap().await
+            {
+                self.borrow_stored(&bundle);
+                tracing::info!(target: "plugin/tls", "Certificate for {}: one that is stored for {} serves until there is a new one", self.names(), bundle.names().join(" "));
+            }
             return Ok(());
         };
         let better = {
@@ -55,6 +63,10 @@ impl Entry {
     /// One attempt, by one server at a time. The certificate that is live stays until a better one
     /// has been verified. Returns how long to wait before the next look.
     pub(super) async fn obtain(&self) -> Duration {
+        let asks = matches!(self.spec.issuer, Issuer::Acme { .. });
+        if asks && self.state().waiting.is_none() {
+            self.pace.turn().await;
+        }
         let lease = match self.store.lease(&self.spec.issuer).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {
@@ -107,11 +119,12 @@ impl Entry {
             Ok((bundle, directory)) => {
                 let stored = self.keep(&bundle, lease).await;
                 self.state().backoff = Backoff::default();
-                if stored.is_some() {
-                    let _ = self.store.save_json(RETRY, &Backoff::default()).await;
-                    let _ = self.store.save_json(LAST_ERROR, &None::<LastError>).await;
-                }
+                let unstored = stored.is_none().then(|| bundle.clone());
                 self.swap(&bundle, stored);
+                match unstored {
+                    None => self.forget_failures().await,
+                    lost => self.state().unstored = lost,
+                }
                 self.metrics.renewed(SystemTime::now());
                 self.note_issuer(directory).await;
                 let left = bundle
@@ -124,6 +137,44 @@ impl Entry {
             }
             Err(error) => self.failed(&error, lease).await,
         }
+    }
+
+    /// Stores a certificate that could not be stored when it came; unless another server has stored a
+    /// better one meanwhile.
+    pub(super) async fn store_again(&self) {
+        if self.state().unstored.is_none() {
+            return;
+        }
+        let Ok(Some(lease)) = self.store.lease(&self.spec.issuer).await else {
+            return;
+        };
+        let followed = self.follow().await.is_ok() && lease.check().await.is_ok();
+        let lost = self.state().unstored.clone().filter(|_| followed);
+        if let Some(bundle) = lost
+            && let Ok(name) = self.store.save(&bundle).await
+        {
+            {
+                let mut state = self.state();
+                (state.stored, state.unstored) = (Some(name), None);
+            }
+            self.forget_failures().await;
+            self.metrics.set_storage(true);
+            tracing::info!(target: "plugin/tls", "The certificate for {} is stored now", self.names());
+        }
+        lease.release().await;
+    }
+
+    /// Tells other servers, and the next start, that all is well.
+    async fn forget_failures(&self) {
+        if self
+            .store
+            .save_json(RETRY, &Backoff::default())
+            .await
+            .is_ok()
+        {
+            self.state().stored_backoff = Backoff::default();
+        }
+        let _ = self.store.save_json(LAST_ERROR, &None::<LastError>).await;
     }
 
     /// How long to wait while others are at work: short enough for certificates that live for
@@ -147,7 +198,7 @@ impl Entry {
         let Issued { pem, directory } = match &self.spec.issuer {
             Issuer::Internal => {
                 let (storage, folder) = (self.store.storage(), self.store.issuer_folder());
-                let made = internal::issue(&**storage, folder, &self.spec.names).await;
+                let made = internal::issue(&**storage, folder, &self.spec.names, lease).await;
                 Issued {
                     pem: made.map_err(|error| ObtainError::new(Failure::Storage, error))?,
                     directory: None,
@@ -224,14 +275,16 @@ impl Entry {
         self.metrics.failed(error.failure);
         // For the other servers, too; unless one of them has taken over.
         if lease.check().await.is_ok() {
-            let _ = self.store.save_json(RETRY, &backoff).await;
+            if self.store.save_json(RETRY, &backoff).await.is_ok() {
+                self.state().stored_backoff = backoff.clone();
+            }
             let error = LastError {
                 what: error.what.clone(),
                 at: seconds(now),
             };
             let _ = self.store.save_json(LAST_ERROR, &Some(error)).await;
         }
-        let next = SystemTime::UNIX_EPOCH + Duration::from_secs(backoff.not_before);
+        let next = backoff.paused_until(now);
         self.complain(
             &error.failure.to_string(),
             &error.what,
@@ -246,5 +299,104 @@ impl Entry {
             "handshakes are refused"
         };
         tracing::error!(target: "plugin/tls", "Certificate for {}: {kind}: {what}; {meanwhile}, next attempt in {} s", self.names(), pause.as_secs());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::{Manager, State};
+    use crate::spec::Spec;
+    use crate::storage::lost;
+    use crate::tests::Scratch;
+    use async_trait::async_trait;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// A lease that is lost when the certificate is there.
+    struct Fading(AtomicUsize);
+
+    #[async_trait]
+    impl Lease for Fading {
+        async fn check(&self) -> io::Result<()> {
+            let left = self.0.load(Relaxed);
+            self.0.store(left.saturating_sub(1), Relaxed);
+            match left {
+                0 => Err(lost()),
+                _ => Ok(()),
+            }
+        }
+
+        async fn release(&self) {}
+    }
+
+    fn entry(scratch: &Scratch) -> Arc<Entry> {
+        let (folder, interval) = (scratch.path().to_owned(), Duration::from_secs(900));
+        let spec = Spec::new(&["a.example"], Issuer::Internal, folder, interval).unwrap();
+        Manager::default().entry(spec)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_could_not_be_stored_is_stored_later() {
+        let scratch = Scratch::new();
+        let entry = entry(&scratch);
+        // Root and intermediate are made under it.
+        entry.obtain_alone(&Fading(AtomicUsize::new(2))).await;
+        assert!(entry.current().is_some(), "it serves: {:?}", entry.status());
+        assert!(entry.store.bundles().await.unwrap().is_empty());
+        entry.store_again().await;
+        let kept = entry.store.bundles().await.unwrap();
+        assert_eq!(kept.len(), 1);
+        let state = entry.state().clone();
+        assert_eq!(state.stored.as_ref(), kept.first());
+        assert!(state.unstored.is_none());
+        // Once is enough.
+        entry.store_again().await;
+        assert_eq!(entry.store.bundles().await.unwrap(), kept);
+    }
+
+    #[tokio::test]
+    async fn a_better_one_that_another_server_stored_is_taken_instead() {
+        let scratch = Scratch::new();
+        let (one, other) = (entry(&scratch), entry(&scratch));
+        one.obtain_alone(&Fading(AtomicUsize::new(2))).await;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        other.obtain().await;
+        let kept = other.store.bundles().await.unwrap();
+        one.store_again().await;
+        assert_eq!(one.store.bundles().await.unwrap(), kept);
+        assert_eq!(one.state().stored.as_ref(), kept.first());
+        assert_eq!(one.current().unwrap().cert, other.current().unwrap().cert);
+    }
+
+    #[test]
+    fn failures_that_could_not_be_stored_count() {
+        let mut state = State::default();
+        let mut stored = Backoff {
+            attempts: 1,
+            not_before: 5,
+            ..Backoff::default()
+        };
+        state.count_others(stored.clone());
+        state.backoff.attempts = 2;
+        state.count_others(stored.clone());
+        assert_eq!(state.backoff.attempts, 2, "nothing new is stored");
+        stored.attempts = 9;
+        state.count_others(stored);
+        assert_eq!(state.backoff.attempts, 9, "another server's");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_looked_after_again_behind_a_mistake() {
+        let times = Arc::new(AtomicUsize::new(0));
+        let work = {
+            let times = Arc::clone(&times);
+            move || {
+                let time = times.fetch_add(1, Relaxed);
+                async move { assert!(time > 0, "the first time") }
+            }
+        };
+        super::super::look_after("a.example".to_owned(), Duration::ZERO, work).await;
+        assert_eq!(times.load(Relaxed), 2);
     }
 }

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use corten_wire::typed::op::{Message, MessageType, OpCode, ResponseCode};
-use corten_wire::typed::rr::rdata::{A, CAA, NS, TXT};
+use corten_wire::typed::rr::rdata::{A, CAA, CNAME, NS, TXT};
 use corten_wire::typed::rr::{Name as TypedName, RData, Record, RecordType as Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -195,6 +195,75 @@ async fn who_cannot_be_asked_is_told_and_not_held_against_it() {
     let verdict = nobody.look(Duration::from_secs(1)).await;
     assert!(
         matches!(&verdict, Verdict::Unknown(words) if words.contains("REFUSED")),
+        "{verdict:?}"
+    );
+}
+
+/// A router that answers in the place of who is behind it.
+fn router(_: &str, _: Type, message: &mut Message) {
+    message.metadata.authoritative = false;
+    message.metadata.recursion_available = true;
+    message.metadata.response_code = ResponseCode::NXDomain;
+}
+
+#[tokio::test]
+async fn who_answers_in_a_servers_place_is_told_and_not_held_against_it() {
+    let net = Net::start(&[
+        (1, true, resolver),
+        (2, true, parent),
+        (3, true, knows),
+        (4, true, router),
+    ])
+    .await;
+    let verdict = net.look(Duration::ZERO).await;
+    assert!(
+        matches!(&verdict, Verdict::Unknown(words) if words.contains("ns2.example.org (127.0.0.4): what answers over UDP resolves names for clients")),
+        "{verdict:?}"
+    );
+}
+
+/// Answers with a record that persists, and says more than it must.
+fn persists(asked: &str, rtype: Type, message: &mut Message) {
+    if rtype == Type::TXT {
+        let text = "ca.example; accounturi=https://ca.example/1; policy=wildcard".to_owned();
+        let txt = RData::TXT(TXT::new(vec![text]));
+        message.add_answer(Record::from_rdata(name(asked), 0, txt));
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_persists_may_say_more() {
+    let net = Net::start(&[(1, true, persists)]).await;
+    let [server] = net.resolvers();
+    let asked = "_validation-persist.example.org".parse().unwrap();
+    for (wanted, is_shown) in [
+        ("ca.example; accounturi=https://ca.example/1", true),
+        ("ca.example; accounturi=https://ca.example/2", false),
+        ("ca.example", false),
+    ] {
+        let saw = delegation::look(server, &asked, wanted).await;
+        assert_eq!(saw == Saw::Value, is_shown, "{wanted}: {saw:?}");
+    }
+}
+
+/// A resolver that knows an alias to a zone of others.
+fn alias(asked: &str, rtype: Type, message: &mut Message) {
+    match (asked, rtype) {
+        ("_acme-challenge.ns1.example.org.", Type::CNAME) => {
+            let target = RData::CNAME(CNAME(name("x.org.")));
+            message.add_answer(Record::from_rdata(name(asked), 60, target));
+        }
+        ("ns.org.", Type::A) => drop(message.add_answer(a("ns.org.", 4))),
+        _ => resolver(asked, rtype, message),
+    }
+}
+
+#[tokio::test]
+async fn an_alias_is_told() {
+    let net = Net::start(&[(1, true, alias), (4, true, denies)]).await;
+    let verdict = net.look(Duration::ZERO).await;
+    assert!(
+        matches!(&verdict, Verdict::Bad(words) if words.contains("is an alias of x.org., in the zone org.; only NS records lead to this server")),
         "{verdict:?}"
     );
 }

@@ -233,7 +233,9 @@ impl Lease for FolderLease {
     async fn release(&self) {
         if !self.released.swap(true, Relaxed) {
             let held = Arc::clone(&self.held);
-            let _ = tokio::task::spawn_blocking(move || held.release()).await;
+            let release = tokio::task::spawn_blocking(move || held.release());
+            // A file system that hangs holds up nobody; others take the lease over.
+            let _ = tokio::time::timeout(LEASE_BEAT, release).await;
         }
     }
 }

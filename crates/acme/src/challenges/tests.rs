@@ -1,0 +1,105 @@
+use super::*;
+use crate::spec::Issuer;
+use crate::storage::Folder;
+use crate::tests::Scratch;
+use std::time::Duration;
+
+fn values(values: &[&str]) -> Answer {
+    Answer::Values(values.iter().map(|value| (*value).to_owned()).collect())
+}
+
+#[test]
+fn values_are_served_as_long_as_somebody_keeps_them() {
+    let challenges = Arc::new(Challenges::default());
+    let name = wire("_acme-challenge.example");
+    assert_eq!(challenges.lookup(&name), Answer::NotOurs);
+    let one = challenges.publish_name("_acme-challenge.Example", "one".into());
+    let other = challenges.publish_name("_acme-challenge.example", "other".into());
+    assert_eq!(challenges.lookup(&name), values(&["one", "other"]));
+    for not_ours in ["_acme-challenge.other", "example", "x.example", "."] {
+        assert_eq!(challenges.lookup(&wire(not_ours)), Answer::NotOurs);
+    }
+    assert!(challenges.exists(&wire("example")) && !challenges.exists(&wire("")));
+    drop(one);
+    assert_eq!(challenges.lookup(&name), values(&["other"]));
+    drop(other);
+    assert_eq!(challenges.lookup(&name), Answer::NotOurs);
+    assert!(!challenges.any() && !challenges.exists(&wire("example")));
+}
+
+#[test]
+fn a_name_above_a_challenge_exists_without_a_record() {
+    let challenges = Arc::new(Challenges::default());
+    let _one = challenges.publish_name("_abc._acme-challenge.a.example", "one".into());
+    let ask = |name: &str| challenges.lookup(&wire(name));
+    assert_eq!(ask("_abc._acme-challenge.a.example"), values(&["one"]));
+    assert_eq!(ask("_acme-challenge.a.example"), values(&[]));
+    assert_eq!(ask("_def._acme-challenge.a.example"), Answer::NotOurs);
+    for parent in ["a.example", "example"] {
+        assert!(challenges.exists(&wire(parent)));
+    }
+    assert!(!challenges.exists(&wire("b.example")));
+}
+
+#[test]
+fn thousands_of_names_are_taken_up_and_go() {
+    let challenges = Arc::new(Challenges::default());
+    let since = std::time::Instant::now();
+    let name = |at: usize| format!("_acme-challenge.n{at}.example");
+    let pending: Vec<_> = (0..5000)
+        .map(|at| challenges.publish_name(&name(at), at.to_string()))
+        .collect();
+    // A copy of everything for each would take minutes.
+    assert!(since.elapsed() < Duration::from_secs(20));
+    assert_eq!(challenges.lookup(&wire(&name(4321))), values(&["4321"]));
+    assert!(challenges.exists(&wire("n7.example")) && challenges.exists(&wire("example")));
+    drop(pending);
+    assert!(!challenges.any() && !challenges.exists(&wire("example")));
+    assert!(challenges.places.iter().all(|place| {
+        let place = place.load();
+        place.bases.is_empty() && place.parents.is_empty()
+    }));
+}
+
+#[tokio::test]
+async fn servers_of_one_folder_answer_for_one_another() {
+    let scratch = Scratch::new();
+    let acme = Issuer::Acme {
+        directory: "https://ca.example/dir".into(),
+        roots: None,
+        email: None,
+    };
+    let names = ["*.a.example", "a.example"];
+    let folder = scratch.path().to_owned();
+    let spec = Spec::new(&names, acme, folder.clone(), Duration::from_secs(900)).unwrap();
+    let server = || {
+        let storage: Arc<dyn Storage> = Arc::new(Folder::new(folder.clone()));
+        let challenges = Arc::new(Challenges::default());
+        let managed = challenges.manage(&spec, &storage);
+        (challenges, managed)
+    };
+    let ((one, _one), (other, managed)) = (server(), server());
+    let name = wire("_acme-challenge.a.example");
+    let token = one.publish_name("_acme-challenge.a.example", "here".into());
+    token.share().await;
+    assert_eq!(other.lookup(&name), Answer::Elsewhere, "nobody has looked");
+    assert_eq!(other.find(&name, Asker::Client).await, values(&["here"]));
+    assert_eq!(other.lookup(&name), values(&["here"]), "remembered");
+    let own = other.publish_name("_acme-challenge.a.example", "mine".into());
+    assert_eq!(other.lookup(&name), values(&["mine", "here"]));
+    assert_eq!(
+        other
+            .find(&wire("_acme-challenge.b.example"), Asker::Client)
+            .await,
+        Answer::NotOurs
+    );
+    drop((token, own));
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    while other.find(&name, Asker::Client).await != Answer::NotOurs {
+        assert!(std::time::Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(managed);
+    assert!(!other.any() && !other.is_managed(&name));
+    assert_eq!(other.lookup(&name), Answer::NotOurs);
+}
