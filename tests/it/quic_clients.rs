@@ -64,7 +64,9 @@ fn queries_in_pieces_are_no_silence() -> Result<(), Failed> {
             sleep(Duration::from_millis(200)).await;
             answer
         });
-        let answer = answer.flatten().ok_or(format!("no answer to {number}"))?;
+        let answer = answer
+            .flatten()
+            .ok_or_else(|| format!("no answer to {number}"))?;
         assert_eq!(rcode(&answer), "NOERROR");
     }
     assert!(connection.close_reason().is_none());

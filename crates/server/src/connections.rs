@@ -154,11 +154,13 @@ impl Connections {
             let some = bounds.client.div_ceil(64);
             closed = self.close_idle(|entry| entry.client == client, some);
             let what = format!("client {} has {} connections", client.0, bounds.client);
-            line = line.or(self.tell(&what, closed.max(1), now));
+            let told = self.tell(&what, closed.max(1), now);
+            line = line.or(told);
         } else if self.entries.len() >= bounds.all {
             closed = self.close_idle(|_| true, bounds.all.div_ceil(64));
             let what = format!("{} connections are open", bounds.all);
-            line = line.or(self.tell(&what, closed.max(1), now));
+            let told = self.tell(&what, closed.max(1), now);
+            line = line.or(told);
         }
         let is_full = self.entries.len() >= bounds.all
             || self.clients.get(&client).copied().unwrap_or(0) >= bounds.client;
