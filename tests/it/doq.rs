@@ -12,13 +12,15 @@ use crate::message::Message;
 use crate::quic::{Client, code, exchange, frame, framed, post, response};
 use crate::server::{Folder, Process, free_port};
 
-struct Served {
-    folder: Folder,
-    port: u16,
-    process: Process,
+/// A server with one block.
+pub(crate) struct Served {
+    pub(crate) folder: Folder,
+    pub(crate) port: u16,
+    pub(crate) process: Process,
 }
 
-fn serve(scheme: &str, directives: &str) -> Served {
+/// Serves every zone with these directives.
+pub(crate) fn serve(scheme: &str, directives: &str) -> Served {
     let (folder, port) = (Folder::new(), free_port());
     certificates::write(folder.path());
     let corefile = format!(

@@ -58,6 +58,7 @@ mod parallel;
 mod peers;
 mod proxied;
 mod quic;
+mod quic_clients;
 mod rdata;
 mod readme;
 mod repeat;
@@ -66,6 +67,7 @@ mod server;
 mod sharing;
 mod signed;
 mod sockets;
+mod transfer_transports;
 mod transports;
 mod tsig;
 mod updates;
@@ -74,6 +76,7 @@ mod validation;
 mod web;
 mod web_attacks;
 mod web_clients;
+mod web_requests;
 
 use libtest_mimic::Arguments;
 
@@ -98,6 +101,9 @@ fn main() {
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
     trials.extend(web_clients::trials());
+    trials.extend(web_requests::trials());
+    trials.extend(quic_clients::trials());
+    trials.extend(transfer_transports::trials());
     trials.extend(validation::trials());
     trials.extend(doq::trials());
     trials.extend(floods::trials());

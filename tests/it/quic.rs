@@ -63,6 +63,13 @@ impl Client {
         self.run(connecting).and_then(Result::ok)
     }
 
+    /// Goes on from another address, with the connections that there are.
+    pub(crate) fn rebind(&self, address: Ipv4Addr) {
+        let _inside = self.runtime.enter();
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        self.endpoint.rebind(socket).unwrap();
+    }
+
     /// Waits for something, ten seconds at most.
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let bounded = async { timeout(Duration::from_secs(10), future).await.ok() };

@@ -229,6 +229,30 @@ fn ten_thousand_pipelined_queries_are_answered() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Connections that once had much to do keep little of the memory for it.
+fn connections_that_have_been_busy_cost_little() -> Result<(), Failed> {
+    let served =
+        Served::new(" timeouts {\n  idle 60s\n }\n erratic {\n  drop 0\n  delay 0\n  large\n }");
+    let count = 400;
+    let queries = framed("busy.example").repeat(128);
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let mut stream = served.connect();
+        stream.write_all(&queries)?;
+        for _ in 0..128 {
+            client::read_message(&mut stream)?;
+        }
+        connections.push(stream);
+    }
+    let grown = served.process.memory().saturating_sub(served.memory);
+    assert!(
+        grown / count < 48 << 10,
+        "{} octets for each",
+        grown / count
+    );
+    Ok(())
+}
+
 /// A client that has said all it wants, or all it may, gets its replies however late they are.
 fn late_replies_arrive_on_connections_that_end() -> Result<(), Failed> {
     let timeouts = " timeouts {\n  read 1s\n  idle 1s\n  maxtcpqueries 2\n }\n";
@@ -340,7 +364,7 @@ fn tls_begins_behind_the_proxy_header() -> Result<(), Failed> {
 
 pub(crate) fn trials() -> Vec<Trial> {
     type Test = fn() -> Result<(), Failed>;
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 9] = [
         ("dripping_clients_are_closed", dripping_clients_are_closed),
         ("connections_are_bounded", connections_are_bounded),
         (
@@ -350,6 +374,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         (
             "ten_thousand_pipelined_queries_are_answered",
             ten_thousand_pipelined_queries_are_answered,
+        ),
+        (
+            "connections_that_have_been_busy_cost_little",
+            connections_that_have_been_busy_cost_little,
         ),
         (
             "late_replies_arrive_on_connections_that_end",

@@ -30,7 +30,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// A DoH server in the clear.
-struct Served {
+pub(crate) struct Served {
     _folder: Folder,
     port: u16,
     process: Process,
@@ -39,7 +39,7 @@ struct Served {
 }
 
 impl Served {
-    fn new(directives: &str) -> Self {
+    pub(crate) fn new(directives: &str) -> Self {
         let (folder, port) = (Folder::new(), free_port());
         let corefile = format!("https://.:{port} {{\n bind 127.0.0.1\n{directives}\n}}\n");
         let process = Process::serve(&folder, &corefile);
@@ -56,12 +56,12 @@ impl Served {
         }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// Somebody else is answered, and soon.
-    fn serves_others(&self) {
+    pub(crate) fn serves_others(&self) {
         let client = async {
             let mut requests = web::connect(self.address(), None).await.unwrap();
             let query = Query::new("other.example", "A", &Options::new());
@@ -78,7 +78,7 @@ impl Served {
         web::wait(MEANWHILE, client).expect("others are answered");
     }
 
-    fn has_not_grown(&self) {
+    pub(crate) fn has_not_grown(&self) {
         let grown = self.process.memory().saturating_sub(self.memory);
         assert!(grown < GROWTH_MAX, "{} KiB more", grown >> 10);
     }

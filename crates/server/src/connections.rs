@@ -3,7 +3,8 @@
 //!
 //! A newcomer is worth more than a connection that is silent: when the process or a client has all
 //! that it may have, the connections that were idle longest are closed, a few at once, so that
-//! looking for them costs little for each. Those that wait for an answer stay.
+//! looking for them costs little for each. Those that wait for an answer stay. A listener that has all
+//! that it may have closes one of the client with most of them, for a client with fewer.
 //!
 //! The lock is taken when a connection comes and goes. Between that a connection only notes when it
 //! was last heard of, in a place of its own.
@@ -75,7 +76,7 @@ struct Connections {
 
 impl Member {
     /// Counts a connection of this client; nothing when there is no room for it. A listener may have
-    /// a bound of its own, beyond which nobody is closed for a newcomer.
+    /// a bound of its own, which its clients share.
     pub(crate) fn join(client: IpAddr, listener: Listener, listener_max: usize) -> Option<Self> {
         let bounds = Bounds {
             all: limits::CONNECTIONS_MAX,
@@ -140,21 +141,26 @@ impl Connections {
         bounds: Bounds,
         now: Instant,
     ) -> (Option<Member>, Option<String>) {
+        let (mut line, mut closed) = (None, 0);
         let listener_has = self.listeners.get(&listener).copied().unwrap_or(0);
         if listener_has >= bounds.listener {
             let what = format!("{} has {} connections", listener.address, bounds.listener);
-            return (None, self.tell(&what, 1, now));
+            line = self.tell(&what, 1, now);
+            if self.make_room_at(listener, client) == 0 {
+                return (None, line);
+            }
         }
-        let (mut line, mut closed) = (None, 0);
         if self.clients.get(&client).copied().unwrap_or(0) >= bounds.client {
             let some = bounds.client.div_ceil(64);
             closed = self.close_idle(|entry| entry.client == client, some);
             let what = format!("client {} has {} connections", client.0, bounds.client);
-            line = self.tell(&what, closed.max(1), now);
+            let told = self.tell(&what, closed.max(1), now);
+            line = line.or(told);
         } else if self.entries.len() >= bounds.all {
             closed = self.close_idle(|_| true, bounds.all.div_ceil(64));
             let what = format!("{} connections are open", bounds.all);
-            line = self.tell(&what, closed.max(1), now);
+            let told = self.tell(&what, closed.max(1), now);
+            line = line.or(told);
         }
         let is_full = self.entries.len() >= bounds.all
             || self.clients.get(&client).copied().unwrap_or(0) >= bounds.client;
@@ -187,6 +193,22 @@ impl Connections {
         }
         subtract(&mut self.clients, &gone.client);
         subtract(&mut self.listeners, &gone.listener);
+    }
+
+    /// Ends one connection of the client that has most of a listener's, when the newcomer's has fewer
+    /// even with the new one: nobody keeps others out of a small listener. Returns how many it was.
+    fn make_room_at(&mut self, listener: Listener, newcomer: Client) -> usize {
+        let mut shares: HashMap<Client, usize, foldhash::fast::RandomState> = HashMap::default();
+        for entry in self.entries.iter().filter(|one| one.listener == listener) {
+            *shares.entry(entry.client).or_default() += 1;
+        }
+        let own = shares.get(&newcomer).copied().unwrap_or(0);
+        match shares.into_iter().max_by_key(|(_, share)| *share) {
+            Some((client, share)) if share > own + 1 => {
+                self.close_idle(|one| one.listener == listener && one.client == client, 1)
+            }
+            _ => 0,
+        }
     }
 
     /// Ends the `most` connections that were idle longest, of those that are meant; returns how many
@@ -333,6 +355,37 @@ mod tests {
         assert_eq!(all.listeners[&listener(853)], 1);
         forget(own);
         forget(vec![newcomer, other]);
+    }
+
+    #[tokio::test]
+    async fn nobody_keeps_others_out_of_a_listener() {
+        let mut all = Connections::default();
+        let bounds = Bounds {
+            all: 100,
+            client: 100,
+            listener: 4,
+        };
+        let mut add = |client: &str| {
+            let client = Client::of(client.parse().unwrap());
+            let (member, _) = all.join(client, listener(443), bounds, Instant::now());
+            if let Some(member) = &member {
+                let silent = tokio::spawn(std::future::pending::<()>());
+                member.ends_with()(silent.abort_handle());
+            }
+            member
+        };
+        let mut members: Vec<_> = (0..4).map(|_| add("192.0.2.1").unwrap()).collect();
+        members[0].heard(Instant::now(), true);
+        members[2].heard(Instant::now() + Duration::from_secs(5), false);
+        members[3].heard(Instant::now() + Duration::from_secs(5), false);
+        assert!(add("192.0.2.1").is_none(), "it has its share");
+        members.push(add("192.0.2.2").expect("others find room"));
+        assert!(add("192.0.2.1").is_none(), "and keep it");
+        members.push(add("192.0.2.2").unwrap());
+        assert!(add("192.0.2.2").is_none(), "two and two");
+        assert_eq!(all.listeners[&listener(443)], 4);
+        assert!(is_there(&all, &members[0]) && !is_there(&all, &members[1]));
+        forget(members);
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(crate) const TURN_QUERIES: u64 = 16;
 pub(crate) const READ_OCTETS: usize = 4 * 1024;
 /// Octets of replies collected before they are written.
 pub(crate) const WRITE_OCTETS: usize = 64 * 1024;
+/// Octets of memory that a connection keeps to read into, and as many to collect replies in, however much
+/// it once needed.
+pub(crate) const KEPT_OCTETS: usize = 16 * 1024;
 /// A connection must send its first whole query within this time (CoreDNS's value).
 pub(crate) const FIRST_QUERY: Duration = Duration::from_secs(3);
 /// Afterwards it may be silent for this time (CoreDNS's value). Only whole queries count, so

@@ -401,6 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             })
             .await??;
             self.output.clear();
+            self.output.shrink_to(limits::KEPT_OCTETS);
             self.parts.clear();
         }
         for (mut ex, table, chain) in self.behind.drain(..) {
@@ -437,6 +438,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn make_room(&mut self) {
         if self.begun == self.input.len() {
             self.input.clear();
+            self.input.shrink_to(limits::KEPT_OCTETS);
         } else {
             self.input.drain(..self.begun);
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use corten_wire::{MESSAGE_OCTETS_MAX, question_octets};
+use corten_wire::{HEADER_OCTETS, MESSAGE_OCTETS_MAX, question_octets};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, Limited};
@@ -13,8 +13,6 @@ use crate::https::closed;
 
 /// Where the method is, behind the server's address.
 pub(crate) const PATH: &str = "/coredns.dns.DnsService/Query";
-/// Field 1, length-delimited.
-const MSG: u8 = 0x0a;
 /// A DNS message, and what protobuf and gRPC have around it.
 const BODY_MAX: usize = MESSAGE_OCTETS_MAX + 64;
 /// Status codes of gRPC that mean something here.
@@ -28,12 +26,8 @@ pub(crate) async fn request(
     uri: &str,
     query: &[u8],
 ) -> io::Result<Vec<u8>> {
-    let mut body = vec![0; 5];
-    body.push(MSG);
-    push_varint(query.len(), &mut body);
-    body.extend_from_slice(query);
-    let length = (body.len() - 5) as u32;
-    body[1..5].copy_from_slice(&length.to_be_bytes());
+    let mut body = Vec::with_capacity(query.len() + 16);
+    corten_web::grpc::write_message(query, &mut body);
     let request = Request::builder()
         .method("POST")
         .uri(uri)
@@ -62,10 +56,10 @@ pub(crate) async fn request(
         return failed;
     }
     let octets = collected.to_bytes();
-    let message = unframe(&octets).filter(|message| message.len() >= 12);
-    message
-        .map(<[u8]>::to_vec)
-        .ok_or_else(|| invalid("the reply is no DnsPacket".to_owned()))
+    match corten_web::grpc::message(&octets) {
+        Ok(message) if message.len() >= HEADER_OCTETS => Ok(message.to_vec()),
+        _ => Err(invalid("the reply is no DnsPacket".to_owned())),
+    }
 }
 
 /// What a status says that is none of success; a name that is not found is an answer.
@@ -99,56 +93,6 @@ fn not_found(query: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// The DNS message in a response's body.
-fn unframe(body: &[u8]) -> Option<&[u8]> {
-    let ([0, length @ ..], packet) = body.split_first_chunk::<5>()? else {
-        return None;
-    };
-    if u32::from_be_bytes(*length) as usize != packet.len() {
-        return None;
-    }
-    let (mut rest, mut found) = (packet, None);
-    while !rest.is_empty() {
-        let tag = varint(&mut rest)?;
-        let length = match tag & 7 {
-            0 => varint(&mut rest).map(|_| 0)?,
-            1 => 8,
-            2 => varint(&mut rest)?,
-            5 => 4,
-            _ => return None,
-        };
-        let (value, behind) = rest.split_at_checked(length)?;
-        rest = behind;
-        if tag == usize::from(MSG) {
-            found = Some(value);
-        }
-    }
-    found
-}
-
-/// Numbers of more than 35 bits are none of ours.
-fn varint(rest: &mut &[u8]) -> Option<usize> {
-    let mut number = 0;
-    for shift in 0..5 {
-        let (&octet, behind) = rest.split_first()?;
-        *rest = behind;
-        number |= usize::from(octet & 0x7f) << (7 * shift);
-        if octet & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-fn push_varint(number: usize, out: &mut Vec<u8>) {
-    let mut rest = number;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
 fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -172,29 +116,5 @@ mod tests {
         fields.insert("grpc-message", "away".parse().unwrap());
         let error = failure(&fields, query).unwrap().unwrap_err();
         assert_eq!(error.to_string(), "rpc error: code = 14 desc = away");
-    }
-
-    #[test]
-    fn messages_are_found_among_other_fields() {
-        let framed = |packet: &[u8]| {
-            let mut body = vec![0];
-            body.extend_from_slice(&(packet.len() as u32).to_be_bytes());
-            body.extend_from_slice(packet);
-            body
-        };
-        assert_eq!(unframe(&framed(b"\x10\x05\x0a\x02hi")), Some(&b"hi"[..]));
-        for bad in [
-            framed(b""),
-            framed(b"\x0a\x05hi"),
-            framed(&[0xff; 9]),
-            vec![1; 9],
-            vec![],
-        ] {
-            assert_eq!(unframe(&bad), None, "{bad:?}");
-        }
-        let mut long = vec![MSG];
-        push_varint(300, &mut long);
-        long.extend_from_slice(&[7; 300]);
-        assert_eq!(unframe(&framed(&long)), Some(&[7; 300][..]));
     }
 }

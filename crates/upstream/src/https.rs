@@ -77,7 +77,15 @@ pub(crate) async fn ask(
                 local: None,
                 kept: Kept::No,
             })?;
-    let local = sender.local;
+    let (local, opened) = (sender.local, sender.opened);
+    // Nobody else shall use this connection; one that has been opened since stays.
+    let forget = || {
+        if let Ok(mut own) = lane.https.try_lock()
+            && own.as_ref().is_some_and(|other| other.opened == opened)
+        {
+            *own = None;
+        }
+    };
     let failed = |error| Failed {
         phase: Phase::Read,
         error,
@@ -95,12 +103,12 @@ pub(crate) async fn ask(
         Ok(Err(error)) => {
             // What the server answers says nothing about the connection.
             if error.kind() != io::ErrorKind::InvalidData {
-                *lane.https.lock().await = None;
+                forget();
             }
             Err(failed(error))
         }
         Err(_) => {
-            *lane.https.lock().await = None;
+            forget();
             Err(failed(io::ErrorKind::TimedOut.into()))
         }
     }
@@ -202,7 +210,7 @@ async fn request(
         return Err(invalid(format!("HTTP status {}", response.status())));
     }
     let media_type = response.headers().get(CONTENT_TYPE);
-    if media_type.is_none_or(|media_type| media_type != MEDIA_TYPE) {
+    if !media_type.is_some_and(|value| is_message(value.as_bytes())) {
         return Err(invalid(format!("the reply is no {MEDIA_TYPE}")));
     }
     let body = Limited::new(response.into_body(), MESSAGE_OCTETS_MAX)
@@ -215,6 +223,17 @@ async fn request(
         true => Ok(octets),
         false => Err(invalid("the reply answers another question".to_owned())),
     }
+}
+
+/// Whether a content type is that of DNS messages; neither case nor parameters count (RFC 9110
+/// section 8.3.1).
+fn is_message(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|octet| *octet == b';').next();
+    essence.is_some_and(|essence| {
+        essence
+            .trim_ascii()
+            .eq_ignore_ascii_case(MEDIA_TYPE.as_bytes())
+    })
 }
 
 /// A connection that the server has closed looks the same, however that came.
@@ -245,6 +264,19 @@ fn base64url(octets: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_of_a_content_type_do_not_count() {
+        for (text, expected) in [
+            ("application/dns-message", true),
+            ("Application/DNS-Message; charset=utf-8", true),
+            ("application/dns-messages", false),
+            ("application/dns-json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_message(text.as_bytes()), expected, "{text}");
+        }
+    }
 
     #[test]
     fn base64url_is_that_of_the_rfc() {

@@ -122,7 +122,9 @@ impl Session {
             out.extend_from_slice(b"\r\nconnection: close");
         }
         out.extend_from_slice(b"\r\n\r\n");
-        out.extend_from_slice(body);
+        if !request.is_head() {
+            out.extend_from_slice(body);
+        }
         if request.is_small() {
             self.request = request;
         }
@@ -403,6 +405,22 @@ mod tests {
             let expected = ["GET /a?b ", "POST /p hello", "POST /c abcde", "GET /z "];
             assert_eq!(found, expected.map(|text| Ok(text.to_owned())), "{size}");
             assert!(over);
+        }
+    }
+
+    #[test]
+    fn head_gets_no_body() {
+        for (method, body) in [("GET", "hello"), ("HEAD", "")] {
+            let text = format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n");
+            let (mut session, mut out) = (Session::new(CONFIG), Vec::new());
+            let (_, request) = session.receive(text.as_bytes(), &mut out);
+            let response = Response {
+                status: "200 OK",
+                fields: &[],
+            };
+            session.respond(request.unwrap(), response, b"hello", &mut out);
+            let end = format!("length: 5\r\n\r\n{body}");
+            assert!(out.ends_with(end.as_bytes()), "{method}");
         }
     }
 

@@ -17,10 +17,6 @@ pub enum Field {
     ContentLength,
     /// `te`
     Te,
-    /// `grpc-encoding`
-    GrpcEncoding,
-    /// `grpc-timeout`
-    GrpcTimeout,
     /// `x-forwarded-for`; the values of several lines are one list
     XForwardedFor,
     /// `forwarded`, likewise
@@ -57,8 +53,6 @@ impl Field {
             b"content-type" => Self::ContentType,
             b"content-length" => Self::ContentLength,
             b"te" => Self::Te,
-            b"grpc-encoding" => Self::GrpcEncoding,
-            b"grpc-timeout" => Self::GrpcTimeout,
             b"x-forwarded-for" => Self::XForwardedFor,
             b"forwarded" => Self::Forwarded,
             b"traceparent" => Self::TraceParent,
@@ -132,6 +126,11 @@ impl Request {
     pub fn field(&self, field: Field) -> Option<&[u8]> {
         let (start, end) = (*self.places.get(field as usize)?)?;
         self.values.get(start as usize..end as usize)
+    }
+
+    /// Whether its response has no body, whatever the status (RFC 9110 section 9.3.2).
+    pub fn is_head(&self) -> bool {
+        self.field(Field::Method) == Some(b"HEAD")
     }
 
     /// Forgets everything but the memory.

@@ -68,8 +68,8 @@ impl Transfer {
         if ex.query.opcode() != Opcode::QUERY || !is_axfr && question.rtype != RecordType::IXFR {
             return Verdict::Pass;
         }
-        // RFC 5936 section 4.2.
-        if is_axfr && ex.transport == Transport::Udp {
+        // RFC 5936 section 4.2; HTTP and gRPC carry one message for a query as well.
+        if is_axfr && !ex.transport.carries_transfers() {
             return Verdict::Answer(Rcode::REFUSED);
         }
         let Some(policy) = self.policies.of(&question.name) else {
@@ -153,7 +153,7 @@ impl Plugin for Transfer {
             );
             return soa_alone(ex, &zone);
         }
-        // HTTP and gRPC carry one message for a query.
+        // Changes may be more than one message, too.
         if !ex.takes_parts() {
             return ex.answer(Rcode::REFUSED);
         }

@@ -24,7 +24,7 @@ pub use proxy::proxy;
 pub use records::{gotemplate, record};
 pub use signed::{transfer, tsig};
 pub use text::{corefile, name};
-pub use web::{http1, http2};
+pub use web::{grpc, http1, http2};
 pub use wire::{query, reply};
 
 /// A target: takes any octets.
@@ -35,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("corefile", corefile),
     ("expression", expression),
     ("gotemplate", gotemplate),
+    ("grpc", grpc),
     ("http3", http3),
     ("keyfile", keyfile),
     ("master", master),

@@ -2,13 +2,24 @@
 use std::time::Instant;
 
 use corten_web::http2::{Event, PREFACE};
-use corten_web::{Field, Request, http1, http2};
+use corten_web::{Field, Request, grpc, http1, http2};
 
 const BODY_MAX: u32 = 300;
 const HEADERS_MAX: u32 = 1000;
 
 /// What was understood: each request as text, and how it ended.
 type Understood = (Vec<String>, bool);
+
+/// A message that is found in a body is found again in a body that has been written with it.
+pub fn grpc(octets: &[u8]) {
+    if let Ok(message) = grpc::message(octets)
+        && message.len() <= usize::from(u16::MAX)
+    {
+        let mut body = Vec::new();
+        grpc::write_message(message, &mut body);
+        assert_eq!(grpc::message(&body), Ok(message));
+    }
+}
 
 /// Requests are within their bounds, and the same however the octets come.
 pub fn http1(octets: &[u8]) {

@@ -45,7 +45,6 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
         table,
         ex: Box::default(),
         output: Vec::new(),
-        heard: Instant::now(),
     };
     let mut turn = 0;
     let silence = sleep_until(doq.until());
@@ -72,7 +71,7 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
             () = &mut silence => {
                 // Whoever waits for an answer is not silent.
                 if doq.link.is_busy() {
-                    doq.heard = Instant::now();
+                    doq.link.heard(Instant::now());
                 }
                 if doq.until() <= Instant::now().into() {
                     break;
@@ -94,13 +93,12 @@ struct Doq {
     table: Arc<Table>,
     ex: Box<Exchange>,
     output: Vec<u8>,
-    heard: Instant,
 }
 
 impl Doq {
     /// How long the client may be silent.
     fn until(&self) -> tokio::time::Instant {
-        (self.heard + self.table.tuning.streams.idle).into()
+        (self.link.last_heard() + self.table.tuning.streams.idle).into()
     }
 
     /// Answers a query that is there and whose answer is, else leaves the stream to a task.
@@ -124,7 +122,7 @@ impl Doq {
             Some(Err(error)) => return given_up(&error, &mut send),
         };
         let received = Instant::now();
-        self.heard = received;
+        self.link.heard(received);
         let message = &chunk[message];
         if !may_be_query(message) {
             return self.violated();
@@ -156,7 +154,6 @@ impl Doq {
         };
         prefix(&mut self.output);
         self.counters.no_error.increment();
-        self.link.heard(received);
         let mut sent = 0;
         while let Some(rest) = self.output.get(sent..).filter(|rest| !rest.is_empty()) {
             match now(send.write(rest)) {

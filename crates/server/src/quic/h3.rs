@@ -16,14 +16,14 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::link::{Held, Link, Unfinished, is_replayable};
 use super::now;
-use super::response::{Scratch, status};
+use super::response::Scratch;
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::doh::status::Status;
 use crate::generation::{Generation, Table};
 use crate::limits;
 use crate::pool;
 use crate::udp::Place;
-use crate::web::service::Service;
+use crate::web::service::{Service, trace};
 use crate::worker::Current;
 
 const LIMITS: Limits = Limits {
@@ -51,7 +51,6 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
         table,
         ex: Box::default(),
         scratch: Scratch::default(),
-        heard: Instant::now(),
     };
     let mut turn = 0;
     let silence = sleep_until(connection.until());
@@ -82,7 +81,7 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
             () = &mut silence => {
                 // Whoever waits for an answer is not silent.
                 if connection.link.is_busy() {
-                    connection.heard = Instant::now();
+                    connection.link.heard(Instant::now());
                 }
                 if connection.until() <= Instant::now().into() {
                     break;
@@ -102,12 +101,20 @@ async fn listen(link: Arc<Link>, mut recv: RecvStream) {
     loop {
         match recv.read_chunk(usize::MAX, true).await {
             Ok(Some(chunk)) => {
+                let before = reader.kind();
                 if let Err(fault) = reader.take(&chunk.bytes) {
                     return end(&link, fault, None);
                 }
-                if reader.kind() == Some(uni::Kind::Other) {
-                    let _ = recv.stop(code(Code::StreamCreation));
-                    return;
+                match reader.kind() {
+                    Some(uni::Kind::Other) => {
+                        let _ = recv.stop(code(Code::StreamCreation));
+                        return;
+                    }
+                    // There is one of each (RFC 9114 section 6.2.1, RFC 9204 section 4.2).
+                    Some(kind) if before.is_none() && !link.opens(kind) => {
+                        return end(&link, Fault::Connection(Code::StreamCreation), None);
+                    }
+                    _ => (),
                 }
             }
             Ok(None) | Err(ReadError::Reset(_)) => {
@@ -141,13 +148,12 @@ struct Connection {
     table: Arc<Table>,
     ex: Box<Exchange>,
     scratch: Scratch,
-    heard: Instant,
 }
 
 impl Connection {
     /// How long the client may be silent.
     fn until(&self) -> tokio::time::Instant {
-        (self.heard + self.table.tuning.streams.idle).into()
+        (self.link.last_heard() + self.table.tuning.streams.idle).into()
     }
 
     /// Answers a request that is there and whose answer is, else leaves the stream to a task.
@@ -178,15 +184,16 @@ impl Connection {
             Err(fault) => return end(&self.link, fault, Some((&mut send, &mut recv))),
         };
         let received = Instant::now();
-        self.heard = received;
+        self.link.heard(received);
         let message = match Service::Doh.message(&request, &mut self.scratch.decoded) {
             Ok(message) => message,
             Err(refusal) => {
-                self.scratch.refuse(status(refusal), &self.table);
+                self.scratch.refuse(refusal, &self.table);
                 self.scratch.request = request;
                 return self.send(send, recv, None);
             }
         };
+        self.ex.trace = trace(&request);
         let gate = read(
             &mut self.ex,
             &self.table,
@@ -226,7 +233,6 @@ impl Connection {
         if request.is_small() {
             self.scratch.request = request;
         }
-        self.link.heard(received);
         let then = then.map(|chain| {
             let ex = std::mem::replace(&mut self.ex, pool::take());
             (ex, chain)
@@ -374,10 +380,11 @@ impl Stream {
         let message = match Service::Doh.message(&request, &mut scratch.decoded) {
             Ok(message) => Bytes::copy_from_slice(message),
             Err(refusal) => {
-                scratch.refuse(status(refusal), &self.table);
+                scratch.refuse(refusal, &self.table);
                 return self.send(&scratch.output).await;
             }
         };
+        ex.trace = trace(&request);
         let mut gate = read(&mut ex, &self.table, &message, self.link.journey(received));
         if !self.link.is_shaken() && !is_replayable(&ex.query) {
             // The connection ends when the handshake is not over in time.

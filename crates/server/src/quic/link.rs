@@ -1,13 +1,14 @@
 //! What the queries of one connection share.
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use corten_corefile::Transport as Scheme;
 use corten_metrics::{Counter, registry};
 use corten_plugin::Transport;
+use corten_web::http3::uni::Kind;
 use corten_wire::{Opcode, Query, RecordType};
 use quinn::{Connection, VarInt};
 use tokio::sync::{Notify, watch};
@@ -44,6 +45,9 @@ pub(super) struct Link {
     /// Whether the handshake is over: before, what comes in may be a replay.
     shaken: watch::Sender<bool>,
     member: OnceLock<Member>,
+    begun: Instant,
+    /// Milliseconds from then to the last whole query or reply.
+    heard: AtomicU64,
     /// Octets of queries and replies that the connection's tasks hold.
     held: AtomicUsize,
     /// Queries that are being answered.
@@ -52,6 +56,8 @@ pub(super) struct Link {
     answered: Notify,
     /// Streams whose query or end has not come yet.
     unfinished: AtomicUsize,
+    /// Which of HTTP/3's streams for itself the client has opened, one bit each.
+    opened: AtomicU8,
 }
 
 impl Link {
@@ -66,10 +72,13 @@ impl Link {
             transport,
             shaken: watch::channel(is_shaken).0,
             member: OnceLock::new(),
+            begun: Instant::now(),
+            heard: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             answered: Notify::new(),
             unfinished: AtomicUsize::new(0),
+            opened: AtomicU8::new(0),
         })
     }
 
@@ -89,7 +98,7 @@ impl Link {
         let _ = shaken.wait_for(|shaken| *shaken).await;
     }
 
-    /// Where a query comes from; clients may move.
+    /// Where a query comes from: the address that the handshake was with.
     pub(super) fn journey(&self, received: Instant) -> Journey {
         let client = self.connection.remote_address();
         let address = self.listener.address;
@@ -104,9 +113,16 @@ impl Link {
 
     /// Notes that a whole query came or a reply went.
     pub(super) fn heard(&self, when: Instant) {
+        let since = when.saturating_duration_since(self.begun);
+        self.heard.store(since.as_millis() as u64, Relaxed);
         if let Some(member) = self.member.get() {
             member.heard(when, self.waiting.load(Relaxed) > 0);
         }
+    }
+
+    /// When that was; at first when the connection began.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.begun + Duration::from_millis(self.heard.load(Relaxed))
     }
 
     /// Whether queries are being answered.
@@ -124,6 +140,7 @@ impl Link {
     /// One more query that is being answered, as long as what is returned lives.
     pub(super) fn work(self: &Arc<Self>) -> Work {
         self.waiting.fetch_add(1, Relaxed);
+        self.heard(Instant::now());
         Work(Arc::clone(self))
     }
 
@@ -149,6 +166,12 @@ impl Link {
         UNFINISHED.with(|count| count.set(all + 1));
         self.unfinished.fetch_add(1, Relaxed);
         Some(Unfinished(Arc::clone(self)))
+    }
+
+    /// Whether the client has not opened this one of its streams for itself before.
+    pub(super) fn opens(&self, kind: Kind) -> bool {
+        let bit = 1 << kind as u8;
+        self.opened.fetch_or(bit, Relaxed) & bit == 0
     }
 
     /// Ends the connection; what was sent last still arrives.
@@ -239,6 +262,28 @@ impl Counters {
         Self {
             no_error: counter("0x0"),
             protocol_error: counter("0x2"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lookups_may_be_repeated_and_nothing_else() {
+        let asks = |opcode: u8, rtype: u16| {
+            let mut message = vec![0, 0, opcode << 3, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0];
+            message.extend_from_slice(&rtype.to_be_bytes());
+            message.extend_from_slice(&[0, 1]);
+            let mut query = Query::default();
+            let _ = query.read(&message);
+            is_replayable(&query)
+        };
+        assert!(asks(0, 1));
+        // AXFR, IXFR; NOTIFY, UPDATE.
+        for (opcode, rtype) in [(0, 252), (0, 251), (4, 6), (5, 6)] {
+            assert!(!asks(opcode, rtype), "{opcode} {rtype}");
         }
     }
 }

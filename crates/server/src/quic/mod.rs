@@ -9,10 +9,12 @@
 //! | [`h3`], [`response`] | DNS over HTTPS (RFC 8484) on HTTP/3 |
 //!
 //! Every worker has an endpoint of its own on a socket of its own: the kernel sends what comes from
-//! one address and port to one socket, and nothing is shared by cores. A client whose address
-//! changes may come to another worker's socket; that one answers with a stateless reset, whose key
-//! all workers share (RFC 9000 section 10.3), so that the client connects anew at once instead of
-//! waiting for an answer.
+//! one address and port to one socket, and nothing is shared by cores. Connections do not move: a
+//! client is whom the handshake was with, because access lists, views and transfers go by its address
+//! (`disable_active_migration`, RFC 9000 section 18.2). One whose address changes all the same mostly
+//! comes to another worker's socket; that one answers with a stateless reset, whose key all workers
+//! share (RFC 9000 section 10.3), so that the client connects anew at once instead of waiting for an
+//! answer.
 mod doq;
 mod frame;
 mod h3;

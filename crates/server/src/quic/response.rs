@@ -37,7 +37,13 @@ impl Scratch {
     }
 
     /// A response without one.
-    pub(super) fn refuse(&mut self, status: Status, table: &Table) {
+    pub(super) fn refuse(&mut self, refusal: impl Into<Refusal>, table: &Table) {
+        let (status, is_bare) = match refusal.into() {
+            Refusal::Status(status) => (status, false),
+            Refusal::Bare(status) => (status, true),
+            // Only gRPC has failures of its own.
+            Refusal::Failure(_) => (Status::NoResponse, false),
+        };
         table.statuses.count(status);
         let (block, text) = (&mut self.block, status.text());
         block.clear();
@@ -51,15 +57,7 @@ impl Scratch {
         let length = digits.write("", text.len() as u32);
         qpack::write_value(block, qpack::index::CONTENT_LENGTH, length.as_bytes());
         self.output.clear();
-        write_response(&mut self.output, block, text.as_bytes());
-    }
-}
-
-/// The status that says so.
-pub(super) fn status(refusal: Refusal) -> Status {
-    match refusal {
-        Refusal::Status(status) => status,
-        // Only gRPC has failures of its own.
-        Refusal::Failure(_) => Status::NoResponse,
+        let body: &[u8] = if is_bare { b"" } else { text.as_bytes() };
+        write_response(&mut self.output, block, body);
     }
 }

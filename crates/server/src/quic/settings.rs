@@ -61,6 +61,9 @@ pub(super) fn server(scheme: Scheme, table: &Table) -> Result<ServerConfig, Stri
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     server
         .transport_config(Arc::new(transport(scheme, table)?))
+        // quinn takes a new address for the client's before that is shown to be (RFC 9000 section 8.2):
+        // whoever has a connection could ask in the name of any address.
+        .migration(false)
         .max_incoming(limits::QUIC_HANDSHAKES_MAX)
         .incoming_buffer_size(limits::QUIC_INCOMING_OCTETS)
         .incoming_buffer_size_total(limits::QUIC_INCOMING_OCTETS_ALL);

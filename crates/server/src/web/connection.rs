@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corten_corefile::Transport as Scheme;
-use corten_plugin::{Chain, Exchange, ForwardedHeader, TraceContext};
+use corten_plugin::{Chain, Exchange, ForwardedHeader};
 use corten_web::http2::Timeouts;
 use corten_web::{Field, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::Spoken;
-use super::service::{Refusal, Scratch, Service};
+use super::service::{Refusal, Scratch, Service, trace};
 use super::wire::{Taken, Ticket, Wire};
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::connections::Member;
@@ -139,12 +139,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 clock.as_mut().reset(next.into());
             }
             self.member.heard(self.heard, self.waiting > 0);
-            let may_read = self.waiting < limits::PIPELINE_MAX;
+            // Requests of HTTP/1.1 behind the one that waits stay in the kernel.
+            let may_read =
+                self.waiting < limits::PIPELINE_MAX && self.input.len() < limits::WEB_INPUT_OCTETS;
             tokio::select! {
                 biased;
                 finished = replies.recv(), if self.waiting > 0 => {
                     self.collect(finished, &table);
-                    while let Ok(finished) = replies.try_recv() {
+                    while self.output.len() < limits::WRITE_OCTETS
+                        && let Ok(finished) = replies.try_recv()
+                    {
                         self.collect(Some(finished), &table);
                     }
                 }
@@ -328,6 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn refuse(&mut self, ticket: Ticket, refusal: Refusal, table: &Table, now: Instant) {
         self.scratch.refuse(
+            self.service,
             (&mut self.wire, ticket),
             refusal,
             &table.statuses,
@@ -398,7 +403,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             })
             .await??;
             self.output.clear();
-            self.output.shrink_to(2 * limits::WRITE_OCTETS);
+            self.output.shrink_to(limits::KEPT_OCTETS);
         }
         for (mut ex, table, chain) in self.behind.drain(..) {
             let Some(place) = Place::take() else { continue };
@@ -437,17 +442,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.input.shrink_to(limits::WEB_INPUT_OCTETS);
         self.input.reserve(room.max(limits::READ_OCTETS));
     }
-}
-
-/// The trace that a request says it belongs to.
-fn trace(request: &Request) -> Option<TraceContext> {
-    let field = |field| request.field(field);
-    if let Some(text) = field(Field::TraceParent) {
-        return TraceContext::w3c(text);
-    }
-    if let Some(text) = field(Field::B3) {
-        return TraceContext::b3(text);
-    }
-    let decided = field(Field::B3Sampled).unwrap_or_default();
-    TraceContext::b3_fields(field(Field::B3TraceId)?, field(Field::B3SpanId)?, decided)
 }

@@ -1,7 +1,7 @@
 //! What a request asks and how it is answered: DNS over HTTPS or CoreDNS's service over gRPC.
 use std::time::Instant;
 
-use corten_plugin::Transport;
+use corten_plugin::{TraceContext, Transport};
 use corten_web::http2::hpack::{self, index};
 use corten_web::{Field, Problem, Request, http1};
 
@@ -22,7 +22,15 @@ pub(crate) enum Service {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Status(Status),
+    /// The same without a body: what HEAD gets.
+    Bare(Status),
     Failure(Failure),
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
 }
 
 /// Memory for what is composed.
@@ -43,6 +51,18 @@ impl Service {
 
     /// The DNS message of a request; what has to be decoded is put into `decoded`.
     pub(crate) fn message<'m>(
+        self,
+        request: &'m Request,
+        decoded: &'m mut Vec<u8>,
+    ) -> Result<&'m [u8], Refusal> {
+        self.asked(request, decoded)
+            .map_err(|refusal| match refusal {
+                Refusal::Status(status) if request.is_head() => Refusal::Bare(status),
+                other => other,
+            })
+    }
+
+    fn asked<'m>(
         self,
         request: &'m Request,
         decoded: &'m mut Vec<u8>,
@@ -136,7 +156,7 @@ impl Scratch {
             self.body.clear();
             self.trailers.clear();
             grpc::write_head(&mut self.block);
-            grpc::write_message(reply, &mut self.body);
+            corten_web::grpc::write_message(reply, &mut self.body);
             grpc::write_trailers(&mut self.trailers);
             let response = Response {
                 block: &self.block,
@@ -177,6 +197,7 @@ impl Scratch {
     /// Answers without one.
     pub(crate) fn refuse(
         &mut self,
+        service: Service,
         (wire, ticket): (&mut Wire, Ticket),
         refusal: Refusal,
         tally: &Tally,
@@ -184,8 +205,9 @@ impl Scratch {
         out: &mut Vec<u8>,
     ) {
         self.block.clear();
-        let status = match refusal {
-            Refusal::Status(status) => status,
+        let (status, is_bare) = match refusal {
+            Refusal::Status(status) => (status, false),
+            Refusal::Bare(status) => (status, true),
             Refusal::Failure(failure) => {
                 let Wire::Two(session) = wire else { return };
                 grpc::write_failure(failure, &mut self.block);
@@ -197,7 +219,10 @@ impl Scratch {
                 return ticket.respond(session, &response, now, out);
             }
         };
-        tally.count(status);
+        // What is counted are responses of DoH.
+        if service == Service::Doh {
+            tally.count(status);
+        }
         let text = status.text();
         let allow = (status == Status::MethodNotAllowed).then_some(("allow", "GET, POST"));
         match wire {
@@ -213,7 +238,7 @@ impl Scratch {
                 hpack::write_value(block, index::CONTENT_LENGTH, length);
                 let response = Response {
                     block,
-                    body: text.as_bytes(),
+                    body: if is_bare { b"" } else { text.as_bytes() },
                     trailers: None,
                 };
                 ticket.respond(session, &response, now, out);
@@ -236,6 +261,19 @@ impl Scratch {
             Wire::Unknown => (),
         }
     }
+}
+
+/// The trace that a request says it belongs to.
+pub(crate) fn trace(request: &Request) -> Option<TraceContext> {
+    let field = |field| request.field(field);
+    if let Some(text) = field(Field::TraceParent) {
+        return TraceContext::w3c(text);
+    }
+    if let Some(text) = field(Field::B3) {
+        return TraceContext::b3(text);
+    }
+    let decided = field(Field::B3Sampled).unwrap_or_default();
+    TraceContext::b3_fields(field(Field::B3TraceId)?, field(Field::B3SpanId)?, decided)
 }
 
 /// What texts for people are.
