@@ -75,7 +75,8 @@ impl Builder {
         ttl: u32,
         rdata: &[u8],
     ) -> Result<(), ZoneError> {
-        if owner != self.given {
+        // Nothing is given after an owner that was refused.
+        if owner != self.given || owner.is_empty() {
             self.turn_to(owner)?;
         }
         if rtype == RecordType::SOA && self.owner.wire() != &*self.apex {

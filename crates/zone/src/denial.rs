@@ -100,7 +100,8 @@ impl Zone {
     /// Proves that a name is not there, and that no wildcard stands for it (RFC 4035 section
     /// 3.1.3.2, RFC 5155 section 7.2.2). `encloser` is its closest encloser.
     pub fn prove_name_error(&self, name: &Name, encloser: Node<'_>, proof: &mut Proof) {
-        self.prove_no_closer(name, encloser, proof);
+        // With opt-out the provable encloser may be further up.
+        let encloser = self.prove_no_closer(name, encloser, proof);
         match &self.denial {
             Denial::None => (),
             Denial::Nsec(nodes) => {
@@ -109,8 +110,6 @@ impl Zone {
                 }
             }
             Denial::Nsec3(chain) => {
-                // With opt-out the provable encloser may be further up.
-                let encloser = self.provable(chain, encloser);
                 if let Some(wildcard) = below_asterisk(encloser) {
                     let hash = chain.hash(wildcard.wire());
                     let place = chain.matching(&hash).or_else(|| chain.covering(&hash));
@@ -166,30 +165,43 @@ impl Zone {
         self.prove_no_data(wildcard, proof);
     }
 
-    /// Proves that a name's closest encloser is one, or with NSEC that the name is not there.
-    fn prove_no_closer(&self, name: &Name, encloser: Node<'_>, proof: &mut Proof) {
+    /// Proves that a name's closest encloser is one, or with NSEC that the name is not there. Returns
+    /// the encloser that was proved.
+    fn prove_no_closer<'z>(
+        &'z self,
+        name: &Name,
+        encloser: Node<'z>,
+        proof: &mut Proof,
+    ) -> Node<'z> {
         match &self.denial {
-            Denial::None => (),
-            Denial::Nsec(nodes) => self.cover(nodes, name.wire(), proof),
+            Denial::None => encloser,
+            Denial::Nsec(nodes) => {
+                self.cover(nodes, name.wire(), proof);
+                encloser
+            }
             Denial::Nsec3(chain) => {
-                let encloser = self.provable(chain, encloser);
-                self.add(chain.matching(&chain.hash(encloser.name())), proof);
+                let (encloser, place) = self.provable(chain, encloser);
+                self.add(place, proof);
                 self.cover_next_closer(chain, name, encloser, proof);
+                encloser
             }
         }
     }
 
-    /// The closest encloser that has an NSEC3 record: with opt-out, names that only lead to insecure
-    /// delegations have none (RFC 5155 section 7.2.1).
-    fn provable<'z>(&'z self, chain: &Chain, encloser: Node<'z>) -> Node<'z> {
+    /// The closest encloser that has an NSEC3 record, and the place of that: with opt-out, names that
+    /// only lead to insecure delegations have none (RFC 5155 section 7.2.1).
+    fn provable<'z>(&'z self, chain: &Chain, encloser: Node<'z>) -> (Node<'z>, Option<u32>) {
         let mut node = encloser;
-        while node.labels() > 0 && chain.matching(&chain.hash(node.name())).is_none() {
-            let Ok(name) = Name::from_wire(node.name()) else {
-                break;
-            };
-            node = self.closest_encloser(&name);
+        loop {
+            // Hashing is what a denial costs: each name once.
+            let place = chain.matching(&chain.hash(node.name()));
+            match Name::from_wire(node.name()) {
+                Ok(name) if place.is_none() && node.labels() > 0 => {
+                    node = self.closest_encloser(&name);
+                }
+                _ => return (node, place),
+            }
         }
-        node
     }
 
     fn cover_next_closer(&self, chain: &Chain, name: &Name, encloser: Node<'_>, proof: &mut Proof) {

@@ -270,7 +270,7 @@ impl<'z> RrSet<'z> {
 
     /// The type that a signature is for; nothing for other types.
     #[inline]
-    fn covered(self) -> Option<RecordType> {
+    pub fn covered(self) -> Option<RecordType> {
         let code = self
             .first()
             .first_chunk()

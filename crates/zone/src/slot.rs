@@ -190,18 +190,22 @@ impl Slot {
     }
 
     fn exchange(&self, zone: Arc<Zone>, delta: impl FnOnce(&Zone) -> Option<Delta>) {
+        // Versions of a large zone take their time to compare: not while somebody waits for the past.
+        let before = self.zone.load_full();
+        let newer = |before: &&Arc<Zone>| serial_newer(zone.soa().serial, before.soa().serial);
+        let delta = before
+            .as_ref()
+            .filter(newer)
+            .and_then(|before| delta(before));
         let listeners = {
             let mut past = self.past();
-            let before = self.zone.load_full();
-            let changed = before
+            let now = self.zone.load_full();
+            let serials = now
                 .as_ref()
-                .is_none_or(|before| before.soa().serial != zone.soa().serial);
-            let newer = |before: &&Arc<Zone>| serial_newer(zone.soa().serial, before.soa().serial);
-            match before
-                .as_ref()
-                .filter(newer)
-                .and_then(|before| delta(before))
-            {
+                .map(|now| (now.soa().serial, zone.soa().serial));
+            let changed = serials.is_none_or(|(before, after)| before != after);
+            let same = now.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr);
+            match delta.filter(|delta| same && delta.serials() == serials) {
                 Some(delta) => past.keep(delta),
                 // Whoever has the old version could not be told how it became the new one.
                 None => past.deltas.clear(),
@@ -240,6 +244,20 @@ impl Zone {
     pub fn has_same_records(&self, other: &Self) -> bool {
         let delta = Delta::bounded(self, other, 0);
         delta.is_some_and(|delta| delta.before == delta.after)
+    }
+
+    /// Whether every record of the other version is here as well, the SOA record aside: as where the
+    /// other one was read from the beginning of a file.
+    pub fn has_records_of(&self, other: &Self) -> bool {
+        let (mut here, mut delta) = (self.nodes().peekable(), Delta::of(other, self));
+        other.nodes().all(|node| {
+            let is_before = |found: &Node<'_>| canonical(found.name(), node.name()).is_lt();
+            while here.next_if(is_before).is_some() {}
+            let same = here.peek().filter(|found| found.name() == node.name());
+            delta.compare(Some(node), same.copied());
+            delta.added.clear();
+            delta.removed.is_empty()
+        })
     }
 }
 

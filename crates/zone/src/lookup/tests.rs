@@ -224,6 +224,10 @@ fn what_does_not_belong_is_told_and_left_out() {
         builder.add(b"\x01a", RecordType::A, 1, &[]),
         Err(crate::ZoneError::Owner)
     ));
+    assert!(matches!(
+        builder.add(b"", RecordType::A, 1, &[]),
+        Err(crate::ZoneError::Owner)
+    ));
     builder
         .add(b"\x04zone\0", RecordType::SOA, 1, &soa)
         .unwrap();
@@ -251,4 +255,47 @@ fn iterations_beyond_reason_are_refused() {
             .unwrap();
         assert_eq!(builder.build().is_ok(), taken, "{iterations}");
     }
+}
+
+#[test]
+fn a_part_of_a_zone_is_told_from_another_zone() {
+    let zone = |names: &[&[u8]], ttl| {
+        let mut builder = Builder::new(b"\x04zone\0");
+        let soa = [0; 22];
+        builder
+            .add(b"\x04zone\0", RecordType::SOA, ttl, &soa)
+            .unwrap();
+        for name in names {
+            let owner = [&[1][..], name, b"\x04zone\0"].concat();
+            builder.add(&owner, RecordType::A, ttl, &[0; 4]).unwrap();
+        }
+        builder.build().unwrap()
+    };
+    let (part, whole) = (zone(&[b"b", b"d"], 1), zone(&[b"a", b"b", b"c", b"d"], 1));
+    assert!(whole.has_records_of(&part) && whole.has_records_of(&whole));
+    assert!(!part.has_records_of(&whole));
+    assert!(!whole.has_records_of(&zone(&[b"e"], 1)));
+    assert!(!whole.has_records_of(&zone(&[b"b"], 2)), "another TTL");
+}
+
+/// What is slow is done before others have to wait, and what was not the version before is no history.
+#[test]
+fn changes_from_another_version_are_not_kept() {
+    let zone = |serial: u8| {
+        let mut builder = Builder::new(b"\x04zone\0");
+        let mut soa = [0; 22];
+        soa[5] = serial;
+        builder
+            .add(b"\x04zone\0", RecordType::SOA, 1, &soa)
+            .unwrap();
+        std::sync::Arc::new(builder.build().unwrap())
+    };
+    let slot = crate::Slot::new(b"\x04zone\0");
+    slot.set(zone(1));
+    slot.set(zone(2));
+    assert!(matches!(slot.since(1), crate::History::Deltas(deltas) if deltas.len() == 1));
+    slot.set_with(zone(4), Delta::between(&zone(3), &zone(4)));
+    assert!(matches!(slot.since(2), crate::History::Unknown));
+    slot.set_with(zone(5), Delta::between(&zone(4), &zone(5)));
+    assert!(matches!(slot.since(4), crate::History::Deltas(_)));
 }

@@ -55,7 +55,7 @@ struct Check<'z, 'w> {
     targets: Targets,
     cover: Option<Cover<'z>>,
     /// Parents of wildcards that have addresses.
-    wildcards: Vec<&'z [u8]>,
+    wildcards: HashSet<&'z [u8]>,
 }
 
 /// Looks through a zone once.
@@ -66,7 +66,7 @@ pub(super) fn zone(zone: &Zone, targets: Targets, path: &Path, warnings: &mut Wa
         warnings,
         targets,
         cover: None,
-        wildcards: Vec::new(),
+        wildcards: HashSet::new(),
     };
     let mut node = Node::default();
     for record in zone.records() {
@@ -133,7 +133,7 @@ impl<'z> Check<'z, '_> {
         if node.addresses + node.cnames > 0
             && let Some(parent) = node.owner.strip_prefix(b"\x01*")
         {
-            self.wildcards.push(parent);
+            self.wildcards.insert(parent);
         }
         self.covered(node, at_apex);
     }
@@ -172,10 +172,20 @@ impl<'z> Check<'z, '_> {
     /// Whoever is left has no address.
     fn end(mut self) {
         let mut left: Vec<_> = self.targets.0.drain().collect();
-        left.retain(|target| !self.wildcards.iter().any(|parent| is_in(target, parent)));
+        left.retain(|target| !above(target).any(|parent| self.wildcards.contains(parent)));
         left.sort();
         for target in left {
             self.warn(WarningKind::NoAddress(named(&target)));
         }
     }
+}
+
+/// The names above a name in wire form, the longest first.
+fn above(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let length = usize::from(*rest.first()?);
+        rest = rest.get(1 + length..).filter(|rest| !rest.is_empty())?;
+        Some(rest)
+    })
 }

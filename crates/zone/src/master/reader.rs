@@ -12,7 +12,7 @@ use corten_wire::{Name, RecordType, TextRecord};
 
 use super::chunks::{Chunks, ENTRY_OCTETS_MAX};
 use super::error::{MasterError, MasterErrorKind, Warning, WarningKind, Warnings};
-use super::files::{Files, Version};
+use super::files::{FileVersion, Files};
 use super::generate::Generate;
 use crate::zone::ZoneError;
 
@@ -105,7 +105,16 @@ impl<'s> Reader<'s> {
             what: MasterErrorKind::Open { error },
         })?;
         let state = State::new(&path, self.apex.clone(), None);
-        self.opened(file, &about, state)
+        self.opened(file, &about, state)?;
+        // Files that were put in the place of others meanwhile are not of one zone.
+        match self.read.changed() {
+            None => Ok(()),
+            Some(path) => Err(MasterError {
+                path: Arc::clone(path),
+                place: None,
+                what: MasterErrorKind::Changed,
+            }),
+        }
     }
 
     /// Reads a text.
@@ -139,7 +148,7 @@ impl<'s> Reader<'s> {
         let now = file
             .metadata()
             .map_err(|cause| error(MasterErrorKind::Read(cause)))?;
-        if Version::of(about) != Version::of(&now) || octets != now.len() {
+        if FileVersion::known(about) != FileVersion::known(&now) || octets != now.len() {
             return Err(error(MasterErrorKind::Changed));
         }
         self.read.push(&path, about);

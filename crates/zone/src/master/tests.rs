@@ -364,6 +364,26 @@ fn included_files_are_relative_to_their_file_and_change_nothing_behind_them() {
 }
 
 #[test]
+fn files_that_are_exchanged_meanwhile_are_no_zone() {
+    let db = format!("{SOA}$TTL 10\n$INCLUDE part\nlast A 192.0.2.9\n");
+    let files = Files::new("exchanged", &[("db", &db), ("part", "h A 192.0.2.1\n")]);
+    let read = |exchange: bool| {
+        let mut sink = |record: &TextRecord| {
+            if exchange && record.owner.starts_with(b"\x04last") {
+                fs::write(files.0.join("new"), "h A 192.0.2.2\n").unwrap();
+                fs::rename(files.0.join("new"), files.0.join("part")).unwrap();
+            }
+            Ok(())
+        };
+        records_of(&files.0.join("db"), APEX, &mut sink)
+    };
+    let error = read(true).unwrap_err();
+    assert!(matches!(error.what, MasterErrorKind::Changed), "{error}");
+    assert!(error.path.ends_with("part"));
+    assert!(read(false).is_ok());
+}
+
+#[test]
 fn files_that_include_themselves_or_nothing_are_errors() {
     for (name, files, error) in [
         (
