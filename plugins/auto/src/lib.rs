@@ -11,6 +11,7 @@ mod walk;
 mod zones;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
@@ -22,7 +23,10 @@ use corten_zone_answer::{answer, follow};
 use tokio::task::JoinHandle;
 
 use config::Config;
-use zones::Served;
+use zones::{Look, Served};
+
+/// A file that has changed is looked at again after this time, or half of `reload` if that is less.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -48,7 +52,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
                 served.take_over(before);
             }
         }
-        served.look();
+        let _ = served.look();
         setup.provide::<dyn Catalogue>(Arc::clone(&served) as Arc<dyn Catalogue>);
         setup.provide::<ZoneLabels>(Arc::clone(&served.labels));
         lines.push(served);
@@ -120,23 +124,31 @@ impl Plugin for Auto {
                 continue;
             }
             let served = Arc::clone(served);
-            let task = tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(reload).await;
-                    let served = Arc::clone(&served);
-                    let look = tokio::task::spawn_blocking(move || served.look());
-                    if look.await.is_err() {
-                        // The runtime is about to end.
-                        return;
-                    }
-                }
-            });
-            self.tasks().push(task);
+            self.tasks().push(tokio::spawn(watch(served)));
         }
         Ok(())
     }
 
     async fn stop(&self, _: Stop) {
         self.tasks().drain(..).for_each(|task| task.abort());
+    }
+}
+
+/// Looks at a folder again and again, on a thread that may block.
+async fn watch(served: Arc<Served>) {
+    let reload = served.config.reload;
+    let mut pause = reload;
+    loop {
+        tokio::time::sleep(pause).await;
+        let looked = {
+            let served = Arc::clone(&served);
+            tokio::task::spawn_blocking(move || served.look()).await
+        };
+        pause = match looked {
+            Ok(Look::Done) => reload,
+            Ok(Look::Again) => (reload / 2).min(AGAIN),
+            // The runtime is about to end.
+            Err(_) => return,
+        };
     }
 }

@@ -1,11 +1,10 @@
 //! What is in the folder.
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use corten_plugin::wire::Name;
+use corten_zone::master::FileVersion;
 
 use crate::config::Origins;
 
@@ -13,51 +12,12 @@ use crate::config::Origins;
 const DEPTH_MAX: usize = 32;
 /// Files and folders that are looked at, at most.
 const ENTRIES_MAX: usize = 1_000_000;
-/// A file that changed less than this ago may still be being written.
-const SETTLED: Duration = Duration::from_secs(5);
-
-/// What tells one version of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    device: u64,
-    inode: u64,
-    octets: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Of the file that the path leads to.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let about = fs::metadata(path).ok()?;
-        Some(Self {
-            device: about.dev(),
-            inode: about.ino(),
-            octets: about.len(),
-            changed: (about.mtime(), about.mtime_nsec()),
-        })
-    }
-
-    /// Whether the file has been left alone for a while.
-    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
-        now.checked_sub(changed).is_some_and(|age| age > SETTLED)
-    }
-
-    /// Whether both are the same file, whatever is in it.
-    fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-}
-
 /// A file that holds a zone.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) origin: Name,
     pub(crate) path: PathBuf,
-    pub(crate) stamp: Stamp,
+    pub(crate) version: FileVersion,
 }
 
 /// What one look at the folder found.
@@ -117,12 +77,12 @@ impl Walked {
             }
         };
         // A link that leads nowhere, or a file that went meanwhile.
-        let Some(stamp) = Stamp::of(&path) else {
+        let Some(version) = FileVersion::of(&path) else {
             return;
         };
         let first = self.by_origin.get(origin.wire());
         if let Some(first) = first.and_then(|at| self.found.get(*at)) {
-            if !first.stamp.is_same_file(&stamp) {
+            if !first.version.is_same_file(&version) {
                 self.warnings.push(format!(
                     "Multiple zone files match origin \"{origin}\": using \"{}\" instead of \"{}\"",
                     first.path.display(),
@@ -136,7 +96,7 @@ impl Walked {
         self.found.push(Found {
             origin,
             path,
-            stamp,
+            version,
         });
     }
 

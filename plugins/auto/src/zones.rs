@@ -7,12 +7,21 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use corten_plugin::ZoneLabels;
 use corten_plugin::wire::Name;
-use corten_zone::master::{Files, Loaded, WarningKind, read_file};
+use corten_zone::master::{FileVersion, Files, Loaded, MasterErrorKind, WarningKind, read_file};
 use corten_zone::{Catalogue, Listener, Slot};
 use corten_zone_answer::ZoneTable;
 
 use crate::config::Config;
 use crate::walk::{Found, walk};
+
+/// What a look at the folder says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// There is nothing more to see for now.
+    Done,
+    /// A file has changed, and may be about to change more.
+    Again,
+}
 
 /// The zones of one directive.
 pub(crate) struct Served {
@@ -26,6 +35,8 @@ pub(crate) struct Served {
 /// What one look leaves to the next.
 #[derive(Default)]
 struct State {
+    /// There was a look before.
+    looked: bool,
     known: HashMap<Box<[u8]>, Known>,
     /// Who wants to hear of new versions, also of zones that are not there yet.
     listeners: Vec<Weak<dyn Listener>>,
@@ -40,6 +51,8 @@ struct Known {
     found: Found,
     /// It and those that it includes, as they were then.
     files: Files,
+    /// The same as they were when they were found changed: whoever writes into them may not be done.
+    changing: Option<(FileVersion, Files)>,
     /// The zone; nothing while no version of the file was one.
     slot: Option<Arc<Slot>>,
     /// The version that is served was read from a file that nobody had just written into.
@@ -70,16 +83,17 @@ impl Served {
         self.state().known = known;
     }
 
-    /// Looks at the folder and serves what is there. Reads files: not for the threads that answer
-    /// queries.
-    pub(crate) fn look(&self) {
+    /// Looks at the folder and serves what is there; what came or changed after the first look, when
+    /// it is the same at two. Reads files: not for the threads that answer queries.
+    pub(crate) fn look(&self) -> Look {
         let Some(directory) = &self.config.directory else {
-            return;
+            return Look::Done;
         };
         let walked = walk(directory, &self.config.origins);
         let mut state = self.state();
         let mut told: HashSet<_> = walked.warnings.into_iter().collect();
         let mut present: HashSet<Box<[u8]>> = HashSet::new();
+        let mut changing = false;
         for found in walked.found {
             if !self.wants(&found.origin) {
                 continue;
@@ -87,7 +101,9 @@ impl Served {
             present.insert(found.origin.wire().into());
             let known = self.file(&mut state, found);
             told.extend(known.complaints.iter().cloned());
+            changing |= known.changing.is_some();
         }
+        state.looked = true;
         state.known.retain(|origin, known| {
             let stays = present.contains(origin) || walked.incomplete;
             if !stays && known.slot.is_some() {
@@ -100,6 +116,10 @@ impl Served {
         }
         state.told = told;
         self.publish(&state);
+        match changing {
+            true => Look::Again,
+            false => Look::Done,
+        }
     }
 
     /// Whether queries can be for the zone: it is in one of the directive's, or one of those in it.
@@ -114,8 +134,8 @@ impl Served {
         let known = match state.known.entry(found.origin.wire().into()) {
             Entry::Occupied(known) => {
                 let known = known.into_mut();
-                let same = known.found.stamp == found.stamp && known.found.path == found.path;
-                if same && known.files.are_unchanged() {
+                let same = known.found.version == found.version && known.found.path == found.path;
+                if same && known.changing.is_none() && known.files.are_unchanged() {
                     return known;
                 }
                 known
@@ -123,14 +143,28 @@ impl Served {
             Entry::Vacant(place) => place.insert(Known {
                 found: found.clone(),
                 files: Files::default(),
+                changing: None,
                 slot: None,
                 settled: false,
                 complaints: Vec::new(),
             }),
         };
-        let settled = found.stamp.is_settled(SystemTime::now());
+        if state.looked {
+            let now = (found.version, known.files.again());
+            if known.changing.as_ref() != Some(&now) {
+                known.changing = Some(now);
+                return known;
+            }
+        }
+        known.changing = None;
+        let settled = found.version.is_settled(SystemTime::now());
         known.complaints = match read_file(&found.path, found.origin.wire()) {
             Ok(loaded) => known.version(loaded, &found, settled, listeners),
+            // Whoever writes into it will be done soon.
+            Err(error) if matches!(error.what, MasterErrorKind::Changed) => {
+                known.changing = Some((found.version, known.files.again()));
+                return known;
+            }
             Err(error) => {
                 known.files = Files::now([&*found.path, &*error.path]);
                 vec![format!("Parse zone `{}': {error}", found.origin)]
@@ -192,7 +226,8 @@ impl Known {
             .iter()
             .any(|warning| warning.what == WarningKind::CutShort);
         if cut_short && !settled {
-            // Whoever writes is not done; the next look finds more.
+            // Whoever writes is not done, or will be taken to be when nothing more has come for a while.
+            self.changing = Some((found.version, self.files.clone()));
             return complaints;
         }
         let serial = zone.soa().serial;
@@ -273,6 +308,12 @@ mod tests {
             fs::write(self.0.join(file), text).unwrap();
         }
 
+        /// Looks until what came is there, as long as it needs no time.
+        fn look(served: &Served) {
+            let _ = served.look();
+            let _ = served.look();
+        }
+
         fn served(&self) -> Served {
             Served::new(Config {
                 zones: Zones::new(vec!["example".parse().unwrap()]),
@@ -311,7 +352,7 @@ mod tests {
         folder.write("below/db.b.example", 2, "");
         folder.write("below/db.other", 2, "");
         let served = folder.served();
-        served.look();
+        Folder::look(&served);
         let both = [
             ("a.example.".to_owned(), 1, 2),
             ("b.example.".to_owned(), 2, 2),
@@ -319,11 +360,11 @@ mod tests {
         assert_eq!(zones(&served), both, "the third is none of the directive's");
         let away = folder.0.with_extension("away");
         fs::rename(&folder.0, &away).unwrap();
-        served.look();
+        Folder::look(&served);
         assert_eq!(zones(&served), both);
         fs::rename(&away, &folder.0).unwrap();
         fs::remove_file(folder.0.join("db.a.example")).unwrap();
-        served.look();
+        Folder::look(&served);
         assert_eq!(zones(&served), both[1..]);
     }
 
@@ -332,25 +373,48 @@ mod tests {
         let folder = Folder::new("whole");
         folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2");
         let served = folder.served();
-        served.look();
+        Folder::look(&served);
         assert_eq!(zones(&served), [], "it is no zone");
         folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2.2");
-        served.look();
+        Folder::look(&served);
         assert_eq!(zones(&served), [], "its last line does not end");
+        assert_eq!(served.look(), Look::Again, "it may never do");
         folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2.2\n");
-        served.look();
+        Folder::look(&served);
         assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 4)]);
         folder.write(
             "db.a.example",
             1,
             "www A 192.0.2.1\nftp A 192.0.2.2\nmail A 192.0.2.3\n",
         );
-        served.look();
+        Folder::look(&served);
         assert_eq!(
             zones(&served),
             [("a.example.".to_owned(), 1, 5)],
             "the serial is the same, but the file was being written when it was read"
         );
+    }
+
+    #[test]
+    fn a_zone_is_replaced_when_its_file_is_left_alone() {
+        let folder = Folder::new("alone");
+        folder.write("db.a.example", 1, "www A 192.0.2.1\n");
+        let served = folder.served();
+        assert_eq!(served.look(), Look::Done, "at the start nothing is better");
+        folder.write("db.a.example", 2, "");
+        assert_eq!(served.look(), Look::Again);
+        folder.write("db.a.example", 2, "www A 192.0.2.1\n");
+        assert_eq!(served.look(), Look::Again);
+        folder.write("db.b.example", 1, "");
+        folder.write("db.a.example", 2, "www A 192.0.2.1\nftp A 192.0.2.2\n");
+        assert_eq!(served.look(), Look::Again);
+        assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 3)]);
+        assert_eq!(served.look(), Look::Done);
+        let both = [
+            ("a.example.".to_owned(), 2, 4),
+            ("b.example.".to_owned(), 1, 2),
+        ];
+        assert_eq!(zones(&served), both);
     }
 
     #[test]
@@ -366,15 +430,15 @@ mod tests {
         folder.write("db.a.example", 1, "");
         age(1);
         let served = folder.served();
-        served.look();
+        Folder::look(&served);
         let slot = Catalogue::slot(&served, b"\x01a\x07example\x00").unwrap();
         folder.write("db.a.example", 1, "www A 192.0.2.1\n");
         age(2);
-        served.look();
+        Folder::look(&served);
         assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 2)]);
         folder.write("db.a.example", 0, "www A 192.0.2.1\n");
         age(3);
-        served.look();
+        Folder::look(&served);
         assert_eq!(zones(&served), [("a.example.".to_owned(), 0, 3)]);
         assert_eq!(slot.zone().unwrap().soa().serial, 0, "it is the same slot");
     }
@@ -392,13 +456,13 @@ mod tests {
         let folder = Folder::new("hear");
         folder.write("db.a.example", 1, "");
         let served = folder.served();
-        served.look();
+        Folder::look(&served);
         let hears = Arc::new(Hears(Mutex::default()));
         let listener: Arc<dyn Listener> = hears.clone();
         served.listen(&listener);
         folder.write("db.b.example", 1, "");
         folder.write("db.a.example", 2, "");
-        served.look();
+        Folder::look(&served);
         let mut heard = hears.0.lock().unwrap().clone();
         heard.sort();
         assert_eq!(

@@ -11,6 +11,7 @@ mod config;
 mod served;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
@@ -22,7 +23,10 @@ use corten_zone_answer::{ZoneTable, answer, follow, refused};
 use tokio::task::JoinHandle;
 
 use config::Config;
-use served::Served;
+use served::{Look, Served};
+
+/// A file that has changed is looked at again after this time, or half of `reload` if that is less.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -125,19 +129,26 @@ impl Catalogue for File {
     fn slots(&self) -> Vec<Arc<Slot>> {
         self.zones.slots().to_vec()
     }
+
+    fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
+        self.zones.get(apex).cloned()
+    }
 }
 
 /// Looks at a zone's file again and again, on a thread that may block.
 async fn watch(zone: Arc<Served>) {
+    let mut pause = zone.reload;
     loop {
-        tokio::time::sleep(zone.reload).await;
-        let zone = Arc::clone(&zone);
-        // It fails when the runtime is about to end.
-        if tokio::task::spawn_blocking(move || zone.look())
-            .await
-            .is_err()
-        {
-            return;
-        }
+        tokio::time::sleep(pause).await;
+        let looked = {
+            let zone = Arc::clone(&zone);
+            tokio::task::spawn_blocking(move || zone.look()).await
+        };
+        pause = match looked {
+            Ok(Look::Done) => zone.reload,
+            Ok(Look::Again) => (zone.reload / 2).min(AGAIN),
+            // The runtime is about to end.
+            Err(_) => return,
+        };
     }
 }
