@@ -40,8 +40,33 @@ pub(crate) struct Composer<'z> {
     write: Writer<'z>,
     transport: Transport,
     proof: Proof,
+    /// DNAME records that are in the answer, by their nodes: none is there twice (RFC 2181 section 5).
+    redirections: Passed,
     /// The set of the answer whose targets may bring addresses, and the index of its first record.
     targets: Option<(RrSet<'z>, usize)>,
+}
+
+/// Nodes that a chain has passed.
+#[derive(Debug, Default)]
+struct Passed {
+    places: [u32; CHAIN_MAX + 1],
+    count: usize,
+}
+
+impl Passed {
+    fn has(&self, node: Node<'_>) -> bool {
+        self.places[..self.count].contains(&node.place())
+    }
+
+    /// Whether the chain comes to the node for the first time.
+    fn is_first(&mut self, node: Node<'_>) -> bool {
+        let known = self.has(node);
+        if !known && let Some(place) = self.places.get_mut(self.count) {
+            *place = node.place();
+            self.count += 1;
+        }
+        !known
+    }
 }
 
 impl<'z> Composer<'z> {
@@ -51,6 +76,7 @@ impl<'z> Composer<'z> {
             write: Writer::new(ex, zone),
             transport: ex.transport,
             proof: Proof::new(),
+            redirections: Passed::default(),
             targets: None,
         }
     }
@@ -126,17 +152,21 @@ impl<'z> Composer<'z> {
                 if rtype != RecordType::NS || matches!(owner, Owner::Question) {
                     self.targets = Some((set.set, reply.records().len()));
                 }
-                self.write.signed(reply, answer, owner, set);
+                if rtype != RecordType::DNAME || !self.has_passed(lookup) {
+                    self.write.signed(reply, answer, owner, set);
+                }
             }
-            Found::Several => self.several(reply, owner, rtype, lookup.node),
+            Found::Several => self.several(reply, owner, rtype, lookup),
             Found::Alias(set) => {
                 self.write.alias(reply, owner, set);
                 self.prove_expansion(name, lookup);
                 return None;
             }
             Found::Redirection(node, set) => {
-                self.write
-                    .signed(reply, answer, Owner::Wire(node.name()), set);
+                if self.redirections.is_first(node) {
+                    let owner = Owner::Wire(node.name());
+                    self.write.signed(reply, answer, owner, set);
+                }
                 return None;
             }
             Found::Delegation(node, servers) => return Some(End::Delegation(node, servers)),
@@ -161,15 +191,16 @@ impl<'z> Composer<'z> {
 
     /// ANY and RRSIG: one RRset over UDP, where the client's address may be another's (RFC 8482
     /// sections 4.1 and 7), all of them over streams.
-    fn several(
-        &self,
-        reply: &mut Reply,
-        owner: Owner<'_>,
-        rtype: RecordType,
-        node: Option<Node<'z>>,
-    ) {
+    fn several(&self, reply: &mut Reply, owner: Owner<'_>, rtype: RecordType, lookup: &Lookup<'z>) {
+        let (node, passed) = (lookup.node, self.has_passed(lookup));
         let sets = node.into_iter().flat_map(Node::sets);
-        let wanted = sets.filter(|set| rtype == RecordType::ANY || set.rtype == rtype);
+        let there = |set: &RrSet<'_>| {
+            let signatures = self.write.dnssec && set.covered() == Some(RecordType::DNAME);
+            passed && (set.rtype == RecordType::DNAME || signatures)
+        };
+        let wanted = sets
+            .filter(|set| rtype == RecordType::ANY || set.rtype == rtype)
+            .filter(|set| !there(set));
         for set in wanted {
             self.write.set(reply, Section::Answer, owner, set, set.ttl);
             if self.transport == Transport::Udp {
@@ -183,6 +214,12 @@ impl<'z> Composer<'z> {
                 return;
             }
         }
+    }
+
+    /// Whether the chain has led over the DNAME record of the name that was found.
+    fn has_passed(&self, lookup: &Lookup<'z>) -> bool {
+        let exact = lookup.node.filter(|_| lookup.encloser.is_none());
+        exact.is_some_and(|node| self.redirections.has(node))
     }
 
     fn prove_expansion(&mut self, name: &Name, lookup: &Lookup<'z>) {
@@ -282,6 +319,7 @@ impl<'z> Composer<'z> {
                 if below(name) {
                     this.address(reply, place, name, node, |_, _, _| true);
                 }
+                true
             },
         );
         self.each_target(
@@ -292,6 +330,7 @@ impl<'z> Composer<'z> {
                 if !below(name) && node.cut().is_some() {
                     this.address(reply, place, name, node, Writer::fits);
                 }
+                this.write.has_room(reply)
             },
         );
     }
@@ -318,6 +357,7 @@ impl<'z> Composer<'z> {
             if node.cut().is_none() {
                 this.address(reply, place, name, node, Writer::fits);
             }
+            this.write.has_room(reply)
         });
     }
 
@@ -343,13 +383,13 @@ impl<'z> Composer<'z> {
     }
 
     /// Calls `each` for every name in the RDATA of a set that the zone has, with the name's place in
-    /// the reply, each name once.
+    /// the reply, each name once, until it says that there is no use.
     fn each_target(
         &self,
         reply: &mut Reply,
         set: RrSet<'z>,
         first: usize,
-        mut each: impl FnMut(&Self, &mut Reply, usize, &Name, Node<'z>),
+        mut each: impl FnMut(&Self, &mut Reply, usize, &Name, Node<'z>) -> bool,
     ) {
         let before = match set.rtype {
             RecordType::NS => 0,
@@ -371,8 +411,10 @@ impl<'z> Composer<'z> {
                 }
                 _ => None,
             };
-            if let Some(node) = node {
-                each(self, reply, place, &name, node);
+            if let Some(node) = node
+                && !each(self, reply, place, &name, node)
+            {
+                return;
             }
         }
     }

@@ -2,6 +2,7 @@
 mod chains;
 mod denial;
 mod follow;
+mod random;
 mod rules;
 mod size;
 

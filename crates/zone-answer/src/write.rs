@@ -46,6 +46,11 @@ impl<'z> Writer<'z> {
         reply.octets().len() + set.set.message_octets() + signatures <= self.octets_max
     }
 
+    /// Whether there is room for anything at all that may be left out.
+    pub(crate) fn has_room(&self, reply: &Reply) -> bool {
+        reply.octets().len() < self.octets_max
+    }
+
     /// A set, and its signatures where the client wants them.
     pub(crate) fn signed(
         &self,

@@ -47,6 +47,18 @@ fn line(record: &Record) -> String {
     .to_lowercase()
 }
 
+/// A record that stands twice in one section (RFC 2181 section 5).
+pub(super) fn doubled(message: &Message) -> Option<String> {
+    let mut known = BTreeSet::new();
+    let mut lines = message
+        .records
+        .iter()
+        .map(|record| (record.section, line(record)));
+    lines
+        .find(|line| !known.insert(line.clone()))
+        .map(|(_, line)| line)
+}
+
 impl Answer {
     /// Nothing for an answer that was cut.
     pub(super) fn of(message: &Message, question: &Question) -> Option<Self> {

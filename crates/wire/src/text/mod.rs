@@ -6,7 +6,6 @@
 //! | `rdata` | which fields each type has |
 //! | `decode` | notations of octets and numbers |
 //! | `fields` | how each kind of field is read |
-//! | [`write`] | records written |
 //! | [`write`] | records as text |
 //! | `special` | types whose RDATA is no row of fields: LOC, APL, SVCB and the like |
 //!

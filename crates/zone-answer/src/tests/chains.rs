@@ -102,6 +102,10 @@ fn loops_and_long_chains_end() {
     let count = |question: &str| reply(&zone, question).matches("CNAME").count();
     assert_eq!(count("c0.isle.example A tcp"), 17);
     assert_eq!(count("x.g.isle.example A tcp"), 16, "each name is another");
+    let dnames = reply(&zone, "x.g.isle.example A tcp")
+        .matches("DNAME")
+        .count();
+    assert_eq!(dnames, 1, "the same one each time");
 }
 
 #[test]
@@ -188,6 +192,43 @@ fn dname_redirects_what_is_below_rfc_6672() {
          {NS}"
         ),
     );
+}
+
+#[test]
+fn a_dname_that_a_chain_passes_twice_is_there_once_rfc_2181_section_5() {
+    let zone = slot(isle(
+        "old 90 DNAME new\nx.new CNAME y.old\ny.new A 192.0.2.80\n",
+    ));
+    check(
+        &zone,
+        "x.old.isle.example A",
+        &format!(
+            "NOERROR aa
+         answer old.isle.example. 90 DNAME new.isle.example.
+         answer x.old.isle.example. 90 CNAME x.new.isle.example.
+         answer x.new.isle.example. 300 CNAME y.old.isle.example.
+         answer y.old.isle.example. 90 CNAME y.new.isle.example.
+         answer y.new.isle.example. 300 A 192.0.2.80
+         {NS}"
+        ),
+    );
+}
+
+#[test]
+fn a_dname_that_leads_to_itself_is_there_once() {
+    let zone = slot(isle("m 90 DNAME @\n"));
+    for question in ["m.m.isle.example DNAME", "m.m.isle.example ANY"] {
+        check(
+            &zone,
+            question,
+            &format!(
+                "NOERROR aa
+             answer m.isle.example. 90 DNAME isle.example.
+             answer m.m.isle.example. 90 CNAME m.isle.example.
+             {NS}"
+            ),
+        );
+    }
 }
 
 #[test]
