@@ -1,5 +1,5 @@
 //! What the documents promise: the first steps of the README, the example program, and the examples
-//! in every plugin's manual.
+//! in every plugin's manual and in the page about zones.
 //!
 //! In a manual a block marked `corefile` is served as it stands. Blocks behind it are files that it
 //! reads (marked `file NAME`), and queries with their answers (marked `query`) in the form of the
@@ -166,6 +166,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             Trial::test(format!("readme::{name}"), move || manual(&path))
         })
         .collect();
+    let zones = root().join("docs/zones.md");
+    trials.push(Trial::test("readme::page_zones", move || manual(&zones)));
     trials.push(Trial::test("readme::first_steps", first_steps));
     trials.push(Trial::test("readme::example_program", example_program));
     trials
