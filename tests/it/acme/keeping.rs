@@ -101,7 +101,7 @@ fn expired_at_start() -> Result<(), Failed> {
     let failure = || {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], scene.tls));
         let opts = super::scene::options(&[("sni", NAME)]);
-        let patience = std::time::Duration::from_secs(20);
+        let patience = Duration::from_secs(20);
         let stream = crate::client::tls(address, patience, &opts, scene.folder.path());
         stream.map(|_| ()).unwrap_err().to_string()
     };
