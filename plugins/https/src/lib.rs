@@ -175,7 +175,7 @@ mod tests {
             ("{\n max_connections\n }", "Wrong argument count"),
             (
                 "{\n max_connections 5\n max_connections 6\n }",
-                "Corefile:4 - max_connections already defined for this server block",
+                "Corefile:4 - Error during parsing: max_connections already defined for this server block",
             ),
             ("{\n trusted_proxies\n }", "Wrong argument count"),
             (
