@@ -159,9 +159,12 @@ impl Session {
     }
 
     fn head(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Problem> {
-        // An empty line in front of a request is ignored (RFC 9112 section 2.2).
-        if self.searched == 0 && matches!(input, [b'\r', b'\n', ..]) {
-            return Ok(2);
+        // Empty lines in front of a request are ignored, also in pieces (RFC 9112 section 2.2).
+        match input {
+            [b'\r', b'\n', ..] if self.searched == 0 => return Ok(2),
+            [b'\n', ..] if self.searched == 0 => return Ok(1),
+            [b'\r'] => return Ok(0),
+            _ => (),
         }
         if self.closing {
             return Ok(0);
@@ -319,7 +322,7 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-/// The path of a target that may be a whole URI, as for proxies (RFC 9112 section 3.2.2).
+/// The path of a target that may be a whole URI (RFC 9112 section 3.2.2).
 fn origin_form(target: &[u8]) -> &[u8] {
     let rest = target
         .strip_prefix(b"https://")
@@ -356,6 +359,11 @@ fn write_number(out: &mut Vec<u8>, number: usize) {
 mod tests {
     use super::*;
 
+    const OK: Response<'static> = Response {
+        status: "200 OK",
+        fields: &[],
+    };
+
     const CONFIG: Config = Config {
         head_octets_max: 1024,
         body_octets_max: 64,
@@ -382,11 +390,7 @@ mod tests {
                         String::from_utf8_lossy(&request.body)
                     )),
                 });
-                let response = Response {
-                    status: "200 OK",
-                    fields: &[],
-                };
-                session.respond(request, response, b"", &mut out);
+                session.respond(request, OK, b"", &mut out);
             }
         }
         (found, session.is_over())
@@ -395,7 +399,7 @@ mod tests {
     #[test]
     fn requests_come_in_pieces_of_any_size() {
         let text = "GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n\
-            \r\nPOST /p HTTP/1.1\r\nhost: x\r\nContent-Length: 5\r\n\r\nhello\
+            \r\n\n\r\nPOST /p HTTP/1.1\r\nhost: x\r\nContent-Length: 5\r\n\r\nhello\
             POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
             3;x=y\r\nabc\r\n02\r\nde\r\n0\r\nX: y\r\n\r\n\
             GET https://x/z HTTP/1.1\nHost: x\nConnection: foo, Close\n\n\
@@ -414,11 +418,7 @@ mod tests {
             let text = format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n");
             let (mut session, mut out) = (Session::new(CONFIG), Vec::new());
             let (_, request) = session.receive(text.as_bytes(), &mut out);
-            let response = Response {
-                status: "200 OK",
-                fields: &[],
-            };
-            session.respond(request.unwrap(), response, b"hello", &mut out);
+            session.respond(request.unwrap(), OK, b"hello", &mut out);
             let end = format!("length: 5\r\n\r\n{body}");
             assert!(out.ends_with(end.as_bytes()), "{method}");
         }

@@ -98,7 +98,11 @@ impl Fields<'_> {
                 }
                 self.name()?;
             }
-            RecordType::TXT | RecordType::SPF | RecordType::HINFO => self.strings()?,
+            RecordType::TXT | RecordType::SPF => self.strings()?,
+            RecordType::HINFO => {
+                self.string()?;
+                self.string()?;
+            }
             RecordType::CAA => {
                 self.number::<1>()?;
                 let length = usize::from(self.take::<1>()?[0]);
@@ -250,9 +254,14 @@ impl Fields<'_> {
     }
 
     fn types(&mut self) -> Option<()> {
+        let mut before = None;
         while !self.rest.is_empty() {
             let [window, length] = self.take()?;
             let (bits, rest) = self.rest.split_at_checked(usize::from(length))?;
+            // Blocks that RFC 4034 section 4.1.2 forbids would be lost in the list of types.
+            let is_sound = before < Some(window) && bits.len() <= 32 && bits.last() > Some(&0);
+            is_sound.then_some(())?;
+            before = Some(window);
             for (at, octet) in bits.iter().enumerate() {
                 for bit in (0..8).filter(|bit| octet & 0x80 >> bit != 0) {
                     let rtype = RecordType(u16::from(window) << 8 | (at * 8 + bit) as u16);
@@ -417,6 +426,9 @@ mod tests {
             (RecordType::TXT, &[2, b'a']),
             (RecordType::CAA, &[0, 1, b' ', b'x']),
             (RecordType::NSEC, &[0, 0, 2, 1]),
+            (RecordType::NSEC, &[0, 0, 1, 0]),
+            (RecordType::HINFO, &[0, 0, 0]),
+            (RecordType::NSEC, &[0, 0, 1, 64, 0, 1, 32]),
         ] {
             let mut out = String::new();
             write(&[0], rtype, 1, rdata, &mut out);
