@@ -133,6 +133,13 @@ impl Request {
         self.field(Field::Method) == Some(b"HEAD")
     }
 
+    /// Whether it says what is wanted, and of whom. CONNECT does not; nobody asks for a tunnel here.
+    pub(crate) fn has_target(&self) -> bool {
+        [Field::Method, Field::Scheme, Field::Path]
+            .into_iter()
+            .all(|field| self.field(field).is_some_and(|value| !value.is_empty()))
+    }
+
     /// Forgets everything but the memory.
     pub(crate) fn clear(&mut self) {
         self.values.clear();

@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use super::bodies::unpadded;
 use super::*;
+use crate::block::Block;
 use crate::request::length;
 
 impl Session {
@@ -158,38 +159,15 @@ impl Session {
 
     /// Reads a block into a request; false when it is malformed (RFC 9113 section 8.1.1).
     fn read(&mut self, block: &[u8], request: &mut Request) -> Result<bool, Fault> {
-        let (mut good, mut fields_begun) = (true, false);
-        let mut octets_left = self.config.header_octets_max as usize;
-        let mut too_large = false;
+        let mut fields = Block::new(self.config.header_octets_max);
         self.decoder
-            .decode(block, |line| {
-                if line.field.is_pseudo() {
-                    good &= !fields_begun;
-                } else {
-                    fields_begun = true;
-                }
-                match line.field {
-                    Field::OtherPseudo | Field::Forbidden => good = false,
-                    Field::Te if !line.value.eq_ignore_ascii_case(b"trailers") => good = false,
-                    _ => (),
-                }
-                // What is too much is not kept, but read on for the table's sake.
-                match octets_left.checked_sub(line.size) {
-                    Some(rest) if !too_large => {
-                        octets_left = rest;
-                        good &= request.keep(line.field, line.value);
-                    }
-                    _ => too_large = true,
-                }
-            })
+            .decode(block, |line| fields.take(&line, Some(&mut *request)))
             .map_err(|_| Reason::CompressionError)?;
-        if too_large {
+        if fields.too_large {
             request.problem = Some(Problem::HeadersTooLarge);
-            return Ok(good);
+            return Ok(fields.good);
         }
-        let there = |field| request.field(field).is_some_and(|value| !value.is_empty());
-        // CONNECT has neither; nobody asks for a tunnel here.
-        Ok(good && there(Field::Method) && there(Field::Scheme) && there(Field::Path))
+        Ok(fields.good && request.has_target())
     }
 
     /// Reads a block that counts for the table alone.

@@ -1,5 +1,6 @@
 //! A request stream (RFC 9114 section 4.1).
 use super::{Code, Fault, Head, qpack};
+use crate::block::Block;
 use crate::request::{Field, Problem, Request, length};
 
 /// Bounds of a request.
@@ -156,41 +157,18 @@ impl Reader {
             self.block.clear();
             return Ok(());
         }
-        let (mut good, mut fields_begun) = (true, false);
-        let mut octets_left = self.limits.header_octets_max as usize;
-        let mut too_large = false;
+        let mut fields = Block::new(self.limits.header_octets_max);
         let (request, is_trailers) = (&mut self.request, self.over);
         qpack::decode(&self.block, |line| {
-            if line.field.is_pseudo() {
-                good &= !fields_begun && !is_trailers;
-            } else {
-                fields_begun = true;
-            }
-            match line.field {
-                Field::OtherPseudo | Field::Forbidden => good = false,
-                Field::Te if !line.value.eq_ignore_ascii_case(b"trailers") => good = false,
-                _ => (),
-            }
-            match octets_left.checked_sub(line.size) {
-                Some(rest) if !too_large => {
-                    octets_left = rest;
-                    good &= is_trailers || request.keep(line.field, line.value);
-                }
-                _ => too_large = true,
-            }
+            fields.take(&line, (!is_trailers).then_some(&mut *request));
         })
         .map_err(|_| Fault::Connection(Code::DecompressionFailed))?;
         self.block.clear();
-        if too_large {
+        if fields.too_large {
             self.request.problem = Some(Problem::HeadersTooLarge);
             return Ok(());
         }
-        let there = |field| {
-            let value = self.request.field(field);
-            value.is_some_and(|value| !value.is_empty())
-        };
-        let whole = there(Field::Method) && there(Field::Scheme) && there(Field::Path);
-        if !good || !whole {
+        if !fields.good || !self.request.has_target() {
             return Err(Fault::Stream(Code::Message));
         }
         let told = self.request.field(Field::ContentLength).and_then(length);
