@@ -194,12 +194,7 @@ impl Reply {
         ttl: u32,
         rdata: impl FnOnce(&mut Rdata<'_>),
     ) -> bool {
-        if self
-            .records
-            .last()
-            .is_some_and(|last| last.section > section)
-        {
-            debug_assert!(false, "sections come in their order");
+        if !self.may_begin(section) {
             return false;
         }
         let start = self.octets.len();
@@ -210,20 +205,7 @@ impl Reply {
         self.octets.extend_from_slice(&[0, 0]);
         let at = self.octets.len();
         rdata(&mut Rdata(&mut self.octets));
-        if self.octets.len() > MESSAGE_OCTETS_MAX {
-            self.octets.truncate(start);
-            return false;
-        }
-        let length = (self.octets.len() - at) as u16;
-        self.octets[at - 2..at].copy_from_slice(&length.to_be_bytes());
-        self.records.push(Record {
-            section,
-            rtype,
-            start: start as u16,
-            rdata: at as u16,
-            end: self.octets.len() as u16,
-        });
-        true
+        self.end_record(section, rtype, start, at)
     }
 
     /// Writes an owner, compressed as far as the question's name allows.

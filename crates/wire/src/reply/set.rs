@@ -1,4 +1,4 @@
-//! RRsets: several records of one owner and type at once.
+//! RRsets: several records of one owner and type at once; and what adding any record ends with.
 use super::{Owner, POINTER_MAX, Rdata, Record, Reply, Section};
 use crate::MESSAGE_OCTETS_MAX;
 use crate::codes::{Class, RecordType};
@@ -20,12 +20,7 @@ impl Reply {
         each: impl Iterator<Item = T>,
         mut rdata: impl FnMut(&mut Rdata<'_>, T),
     ) -> bool {
-        if self
-            .records
-            .last()
-            .is_some_and(|last| last.section > section)
-        {
-            debug_assert!(false, "sections come in their order");
+        if !self.may_begin(section) {
             return false;
         }
         let first = self.octets.len();
@@ -58,20 +53,47 @@ impl Reply {
             let at = self.octets.len() + 2;
             self.octets.extend_from_slice(&[0; 2]);
             rdata(&mut Rdata(&mut self.octets), item);
-            if self.octets.len() > MESSAGE_OCTETS_MAX {
-                self.octets.truncate(start);
+            if !self.end_record(section, rtype, start, at) {
                 return false;
             }
-            let length = (self.octets.len() - at) as u16;
-            self.octets[at - 2..at].copy_from_slice(&length.to_be_bytes());
-            self.records.push(Record {
-                section,
-                rtype,
-                start: start as u16,
-                rdata: at as u16,
-                end: self.octets.len() as u16,
-            });
         }
+        true
+    }
+
+    /// Whether a record of this section may stand behind those that are there.
+    #[inline]
+    pub(super) fn may_begin(&self, section: Section) -> bool {
+        let in_order = self
+            .records
+            .last()
+            .is_none_or(|last| last.section <= section);
+        debug_assert!(in_order, "sections come in their order");
+        in_order
+    }
+
+    /// Ends a record that begins at `start` and whose RDATA begins at `at`, two octets for its length in
+    /// front: notes both. False, and the record is gone, when the message would be too long.
+    #[inline]
+    pub(super) fn end_record(
+        &mut self,
+        section: Section,
+        rtype: RecordType,
+        start: usize,
+        at: usize,
+    ) -> bool {
+        if self.octets.len() > MESSAGE_OCTETS_MAX {
+            self.octets.truncate(start);
+            return false;
+        }
+        let length = (self.octets.len() - at) as u16;
+        self.octets[at - 2..at].copy_from_slice(&length.to_be_bytes());
+        self.records.push(Record {
+            section,
+            rtype,
+            start: start as u16,
+            rdata: at as u16,
+            end: self.octets.len() as u16,
+        });
         true
     }
 }
