@@ -10,6 +10,7 @@
 //! | [`answer`] | one message in, one message out: gate, route, chain, reply |
 //! | [`doh`] | DNS over HTTPS without HTTP: requests become messages, messages responses |
 //! | [`udp`], [`stream`] | datagrams in batches; TCP and TLS connections |
+//! | [`leaving`] | how replies leave a connection, and how it ends |
 //! | [`quic`] | QUIC connections: DNS over QUIC, and over HTTP/3 |
 //! | [`connections`] | who is connected, and who goes when there are too many |
 //! | [`web`] | connections of HTTP: DoH and gRPC |
@@ -28,6 +29,7 @@ mod connections;
 mod doh;
 mod generation;
 mod http;
+mod leaving;
 mod life;
 mod limits;
 mod listen;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corten_corefile::Transport as Scheme;
-use corten_plugin::{Chain, Exchange, Transport};
+use corten_plugin::{Exchange, Transport};
 use corten_wire::MESSAGE_OCTETS_MAX;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +17,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::connections::{self, Member};
 use crate::generation::{Generation, Listener, Table};
+use crate::leaving::{self, Behind};
 use crate::limits;
 use crate::parts::{Piece, Room, Sender};
 use crate::pool;
@@ -182,7 +183,7 @@ struct Connection<S> {
     /// When the last whole query came or a reply was ready, or the connection came.
     heard: Instant,
     queries: u64,
-    behind: Vec<(Box<Exchange>, Arc<Table>, Arc<Chain>)>,
+    behind: Vec<Behind>,
     member: Member,
 }
 
@@ -238,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let exhausted = self.queries >= self.limits.queries_max;
             if self.waiting == 0 {
                 if exhausted {
-                    return self.part().await;
+                    return leaving::part(&mut self.stream).await;
                 }
                 if leaving || heard_all {
                     return self.stream.shutdown().await;
@@ -394,42 +395,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        if !self.output.is_empty() {
-            timeout(self.limits.write, async {
-                self.stream.write_all(&self.output).await?;
-                self.stream.flush().await
-            })
-            .await??;
-            self.output.clear();
-            self.output.shrink_to(limits::KEPT_OCTETS);
-            self.parts.clear();
-        }
-        for (mut ex, table, chain) in self.behind.drain(..) {
-            let Some(place) = Place::take() else { continue };
-            tokio::spawn(async move {
-                let _place = place;
-                finish_afterwards(&mut ex, &table, &chain).await;
-            });
-        }
-        Ok(())
-    }
-
-    /// Ends a connection whose client may not know that it is over: what it still sends is read for
-    /// a while, because an unread octet would have the kernel reset the connection, and replies
-    /// that have not arrived would be lost.
-    async fn part(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        let mut scratch = [0; 1024];
-        let _ = timeout(limits::LINGER, async {
-            let mut left = limits::LINGER_OCTETS;
-            while left > 0 {
-                match self.stream.read(&mut scratch).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(length) => left = left.saturating_sub(length),
-                }
-            }
-        })
-        .await;
+        leaving::send(&mut self.stream, &mut self.output, self.limits.write).await?;
+        self.parts.clear();
+        leaving::call_afterwards(&mut self.behind);
         Ok(())
     }
 

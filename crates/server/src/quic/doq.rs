@@ -10,15 +10,14 @@ use bytes::Bytes;
 use corten_plugin::{Chain, Exchange, Phase};
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::yield_now;
-use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::frame::{Frame, frame, may_be_query};
 use super::link::{Claim, Counters, Held, Link, Unfinished, excessive_load, is_replayable};
+use super::streams::{Streams, accept};
 use super::{DOQ_NO_ERROR, now};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::generation::{Generation, Table};
-use crate::limits;
 use crate::parts::{Piece, Sender};
 use crate::pool;
 use crate::udp::Place;
@@ -38,7 +37,7 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
     let generation = Arc::clone(&current.borrow_and_update());
     let table = Arc::clone(generation.tables.get(&link.listener)?);
     let counters = Arc::new(Counters::of(&table.name));
-    let mut doq = Doq {
+    let doq = Doq {
         link,
         counters,
         generation,
@@ -46,42 +45,7 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
         ex: Box::default(),
         output: Vec::new(),
     };
-    let mut turn = 0;
-    let silence = sleep_until(doq.until());
-    tokio::pin!(silence);
-    loop {
-        tokio::select! {
-            biased;
-            changed = current.changed() => {
-                let generation = Arc::clone(&current.borrow_and_update());
-                let table = generation.tables.get(&doq.link.listener).filter(|_| changed.is_ok());
-                let Some(table) = table.map(Arc::clone) else {
-                    break;
-                };
-                (doq.generation, doq.table) = (generation, table);
-            }
-            stream = doq.link.connection.accept_bi() => {
-                let (send, recv) = stream.ok()?;
-                doq.take(send, recv);
-                turn += 1;
-                if turn % limits::TURN_QUERIES == 0 {
-                    yield_now().await;
-                }
-            }
-            () = &mut silence => {
-                // Whoever waits for an answer is not silent.
-                if doq.link.is_busy() {
-                    doq.link.heard(Instant::now());
-                }
-                if doq.until() <= Instant::now().into() {
-                    break;
-                }
-                silence.as_mut().reset(doq.until());
-            }
-        }
-    }
-    // What was asked is still answered, within a bound.
-    let _ = timeout(limits::DRAIN, doq.link.until_idle()).await;
+    accept(doq, current).await?;
     Some(DOQ_NO_ERROR)
 }
 
@@ -95,13 +59,19 @@ struct Doq {
     output: Vec<u8>,
 }
 
-impl Doq {
-    /// How long the client may be silent.
-    fn until(&self) -> tokio::time::Instant {
-        (self.link.last_heard() + self.table.tuning.streams.idle).into()
+impl Streams for Doq {
+    fn link(&self) -> &Link {
+        &self.link
     }
 
-    /// Answers a query that is there and whose answer is, else leaves the stream to a task.
+    fn table(&self) -> &Table {
+        &self.table
+    }
+
+    fn renew(&mut self, generation: Arc<Generation>, table: Arc<Table>) {
+        (self.generation, self.table) = (generation, table);
+    }
+
     fn take(&mut self, mut send: SendStream, mut recv: RecvStream) {
         let chunk = match now(recv.read_chunk(usize::MAX, true)) {
             Some(Ok(Some(chunk))) => chunk.bytes,
@@ -178,7 +148,9 @@ impl Doq {
             tokio::spawn(task.rest(rest, all_sent, unfinished, then));
         }
     }
+}
 
+impl Doq {
     /// Leaves a stream to a task, with what has been read of it. A query that waits has been read
     /// into the exchange.
     fn leave(

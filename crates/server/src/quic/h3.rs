@@ -11,12 +11,12 @@ use corten_web::Request;
 use corten_web::http3::request::{Limits, Reader};
 use corten_web::http3::{Code, Fault, uni, write_control};
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
-use tokio::task::yield_now;
-use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::link::{Held, Link, Unfinished, is_replayable};
 use super::now;
 use super::response::Scratch;
+use super::streams::{Streams, accept};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::doh::status::Status;
 use crate::generation::{Generation, Table};
@@ -45,53 +45,14 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
     let mut words = Vec::new();
     write_control(&mut words, LIMITS.header_octets_max);
     control.write_all(&words).await.ok()?;
-    let mut connection = Connection {
+    let connection = Connection {
         link,
         generation,
         table,
         ex: Box::default(),
         scratch: Scratch::default(),
     };
-    let mut turn = 0;
-    let silence = sleep_until(connection.until());
-    tokio::pin!(silence);
-    loop {
-        tokio::select! {
-            biased;
-            changed = current.changed() => {
-                let generation = Arc::clone(&current.borrow_and_update());
-                let table = generation.tables.get(&connection.link.listener).filter(|_| changed.is_ok());
-                let Some(table) = table.map(Arc::clone) else {
-                    break;
-                };
-                (connection.generation, connection.table) = (generation, table);
-            }
-            stream = connection.link.connection.accept_uni() => {
-                // The client's window for them bounds how many there are.
-                tokio::spawn(listen(Arc::clone(&connection.link), stream.ok()?));
-            }
-            stream = connection.link.connection.accept_bi() => {
-                let (send, recv) = stream.ok()?;
-                connection.take(send, recv);
-                turn += 1;
-                if turn % limits::TURN_QUERIES == 0 {
-                    yield_now().await;
-                }
-            }
-            () = &mut silence => {
-                // Whoever waits for an answer is not silent.
-                if connection.link.is_busy() {
-                    connection.link.heard(Instant::now());
-                }
-                if connection.until() <= Instant::now().into() {
-                    break;
-                }
-                silence.as_mut().reset(connection.until());
-            }
-        }
-    }
-    // What was asked is still answered, within a bound.
-    let _ = timeout(limits::DRAIN, connection.link.until_idle()).await;
+    accept(connection, current).await?;
     Some(code(Code::NoError))
 }
 
@@ -150,13 +111,25 @@ struct Connection {
     scratch: Scratch,
 }
 
-impl Connection {
-    /// How long the client may be silent.
-    fn until(&self) -> tokio::time::Instant {
-        (self.link.last_heard() + self.table.tuning.streams.idle).into()
+impl Streams for Connection {
+    const LISTENS: bool = true;
+
+    fn link(&self) -> &Link {
+        &self.link
     }
 
-    /// Answers a request that is there and whose answer is, else leaves the stream to a task.
+    fn table(&self) -> &Table {
+        &self.table
+    }
+
+    fn renew(&mut self, generation: Arc<Generation>, table: Arc<Table>) {
+        (self.generation, self.table) = (generation, table);
+    }
+
+    fn listen(&self, recv: RecvStream) {
+        tokio::spawn(listen(Arc::clone(&self.link), recv));
+    }
+
     fn take(&mut self, mut send: SendStream, mut recv: RecvStream) {
         let memory = std::mem::take(&mut self.scratch.request);
         let mut reader = Reader::new(LIMITS, memory);
@@ -239,7 +212,9 @@ impl Connection {
         });
         self.send(send, recv, then);
     }
+}
 
+impl Connection {
     /// Sends what stands in the scratch memory, as far as the client has room for it.
     fn send(
         &mut self,

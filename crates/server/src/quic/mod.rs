@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`settings`] | what a listener shakes hands with, and the bounds of its connections |
 //! | [`link`] | what the queries of one connection share |
+//! | [`streams`] | accepting streams, whatever the protocol |
 //! | [`doq`] | DNS over QUIC (RFC 9250) |
 //! | [`frame`] | one query of a DoQ stream |
 //! | [`h3`], [`response`] | DNS over HTTPS (RFC 8484) on HTTP/3 |
@@ -21,6 +22,7 @@ mod h3;
 mod link;
 mod response;
 mod settings;
+mod streams;
 
 use std::cell::Cell;
 use std::future::Future;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corten_corefile::Transport as Scheme;
-use corten_plugin::{Chain, Exchange, ForwardedHeader};
+use corten_plugin::{Exchange, ForwardedHeader};
 use corten_web::http2::Timeouts;
 use corten_web::{Field, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Spoken;
 use super::service::{Refusal, Scratch, Service, trace};
@@ -20,6 +20,7 @@ use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::connections::Member;
 use crate::doh::forwarded;
 use crate::generation::{Generation, Table};
+use crate::leaving::{self, Behind};
 use crate::limits;
 use crate::pool;
 use crate::stream::Who;
@@ -52,7 +53,7 @@ pub(super) struct Connection<S> {
     /// When the last whole request came or a reply was ready, or the connection came.
     heard: Instant,
     queries: u64,
-    behind: Vec<(Box<Exchange>, Arc<Table>, Arc<Chain>)>,
+    behind: Vec<Behind>,
 }
 
 /// How the work on the input ended.
@@ -120,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 match work {
                     Work::Done => break,
                     Work::More => (),
-                    Work::Over => return self.part().await,
+                    Work::Over => return leaving::part(&mut self.stream).await,
                 }
             }
             if self.queries >= self.limits.queries_max && !leaving {
@@ -129,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 leaving = true;
             }
             if leaving && self.waiting == 0 && self.wire.is_idle() {
-                return self.part().await;
+                return leaving::part(&mut self.stream).await;
             }
             let next = match self.wire.is_waiting_for_client() {
                 true => self.until().min(Instant::now() + TICK),
@@ -396,40 +397,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        if !self.output.is_empty() {
-            timeout(self.limits.write, async {
-                self.stream.write_all(&self.output).await?;
-                self.stream.flush().await
-            })
-            .await??;
-            self.output.clear();
-            self.output.shrink_to(limits::KEPT_OCTETS);
-        }
-        for (mut ex, table, chain) in self.behind.drain(..) {
-            let Some(place) = Place::take() else { continue };
-            tokio::spawn(async move {
-                let _place = place;
-                finish_afterwards(&mut ex, &table, &chain).await;
-            });
-        }
-        Ok(())
-    }
-
-    /// Ends the connection: what the client still sends is read for a while, because an unread octet
-    /// would have the kernel reset the connection, and what was written last would be lost.
-    async fn part(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        let mut scratch = [0; 1024];
-        let _ = timeout(limits::LINGER, async {
-            let mut left = limits::LINGER_OCTETS;
-            while left > 0 {
-                match self.stream.read(&mut scratch).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(length) => left = left.saturating_sub(length),
-                }
-            }
-        })
-        .await;
+        leaving::send(&mut self.stream, &mut self.output, self.limits.write).await?;
+        leaving::call_afterwards(&mut self.behind);
         Ok(())
     }
 
