@@ -148,6 +148,13 @@ impl<'a> Occurrence<'a> {
             .error(format!("unknown property '{name}'"))
             .maybe_help(suggest::replacement(name, known.iter().copied()))
     }
+
+    /// The error for an option that stands in its block a second time.
+    pub fn already_defined(&self) -> ParseError {
+        let name = &self.name.text;
+        self.name
+            .error(format!("{name} already defined for this server block"))
+    }
 }
 
 impl Token {
@@ -166,6 +173,24 @@ impl Token {
             self.error(format!("invalid duration '{}'", self.text))
                 .help(help)
         })
+    }
+
+    /// A bound, the value of the option `name`: a number that may be zero, or only if `may_be_zero`.
+    pub fn parse_bound(&self, name: &str, may_be_zero: bool) -> Result<u32, ParseError> {
+        let kind = if may_be_zero {
+            "non-negative"
+        } else {
+            "positive"
+        };
+        let text = match self.text.parse::<i64>() {
+            Ok(number) if number > 0 || number == 0 && may_be_zero => match number.try_into() {
+                Ok(number) => return Ok(number),
+                Err(_) => format!("{name} '{number}' is greater than {}", u32::MAX),
+            },
+            Ok(number) => format!("{name} must be a {kind} integer: {number}"),
+            Err(_) => format!("invalid {name} value '{}': it is not a number", self.text),
+        };
+        Err(self.error(text))
     }
 
     /// A number or anything else with a fixed form; `what` says what was expected, such as `a

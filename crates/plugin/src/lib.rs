@@ -6,8 +6,10 @@
 //! network or a timer gets a task ([`Flow::Wait`]).
 //!
 //! Start with [`Plugin`], then [`Directive`] and [`Setup`]; `docs/plugins.md` is the walk-through.
+mod addresses;
 mod background;
 mod chain;
+mod clock;
 mod directive;
 pub mod endpoint;
 mod exchange;
@@ -35,9 +37,11 @@ mod trace_context;
 mod view;
 mod zones;
 
+pub use addresses::{nameservers, socket_address};
 pub use async_trait::async_trait;
 pub use background::aside;
 pub use chain::{Chain, Detached, Next, Progress, TooLong};
+pub use clock::unix_seconds;
 pub use corten_corefile as corefile;
 pub use corten_metrics as metrics;
 pub use corten_wire as wire;

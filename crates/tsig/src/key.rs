@@ -6,13 +6,36 @@ use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use corten_wire::Name;
+use corten_wire::{Name, NameError};
 use zeroize::Zeroizing;
 
 use crate::algorithm::{Algorithm, Code};
 
 /// Octets of the longest secret: four blocks of the largest hash.
 const SECRET_OCTETS_MAX: usize = 512;
+
+/// Why there is no key of a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownKey {
+    /// It is no name.
+    #[error("key '{0}': {1}")]
+    NoName(String, NameError),
+    /// No keyring has it.
+    #[error("key \"{0}\" is not known")]
+    NotThere(Box<Name>),
+}
+
+impl UnknownKey {
+    /// What would be right, if that is not clear.
+    pub const fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::NoName(..) => None,
+            Self::NotThere(_) => Some(
+                "keys are those of the block's tsig directive: 'secret NAME KEY' or 'secrets FILE'",
+            ),
+        }
+    }
+}
 
 /// What two servers know and nobody else. It is wiped from memory when it is dropped, and never
 /// shown.
@@ -101,6 +124,22 @@ impl Keyring {
     /// The key of this name.
     pub fn get(&self, name: &Name) -> Option<&Arc<Key>> {
         self.0.get(name.wire())
+    }
+
+    /// The key of this name, in presentation form, in the first keyring that has it.
+    ///
+    /// # Errors
+    /// It is no name, or no keyring has it.
+    pub fn find<'k>(
+        keyrings: impl IntoIterator<Item = &'k Arc<Self>>,
+        name: &str,
+    ) -> Result<Arc<Key>, UnknownKey> {
+        let name: Name = name
+            .parse()
+            .map_err(|error| UnknownKey::NoName(name.to_owned(), error))?;
+        let mut keyrings = keyrings.into_iter();
+        let key = keyrings.find_map(|keys| keys.get(&name)).cloned();
+        key.ok_or_else(|| UnknownKey::NotThere(Box::new(name)))
     }
 
     /// How many there are.

@@ -19,7 +19,7 @@ mod server;
 
 pub use algorithm::{Algorithm, AlgorithmError, Mac};
 pub use client::{Query, ResponseError};
-pub use key::{Key, KeyError, Keyring, Secret};
+pub use key::{Key, KeyError, Keyring, Secret, UnknownKey};
 pub use record::{Record, RecordError};
 pub use server::{Answer, Refusal, Verdict, verify};
 

@@ -27,10 +27,11 @@ mod work;
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use corten_dnssec::denial::{NSEC3PARAM, NXNAME};
 use corten_dnssec::rrsig::Validity;
+use corten_plugin::unix_seconds;
 use corten_plugin::wire::{
     Class, Name, Opcode, Owner, Question, Rcode, RecordType, Reply, Section,
 };
@@ -133,8 +134,7 @@ fn signer_of(zones: &Zones, name: &Name, rtype: RecordType) -> Option<usize> {
 
 /// Seconds since 1970 without their upper bits (RFC 4034 section 3.1.5).
 fn now() -> u32 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_secs() as u32
+    unix_seconds() as u32
 }
 
 fn validity(now: u32) -> Validity {

@@ -3,10 +3,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use corten_plugin::corefile::{Line, Location, Occurrence};
 use corten_plugin::wire::{Name, Rcode};
-use corten_plugin::{Setup, SetupError, Zones};
+use corten_plugin::{Setup, SetupError, Zones, nameservers, socket_address};
 use corten_upstream::{DohMethod, Policy, Settings};
 
-use crate::targets::{self, Maker, Place, Target};
+use crate::targets::{Maker, Place, Target};
 
 /// Upstreams of one directive (CoreDNS's limit).
 pub(crate) const UPSTREAMS_MAX: usize = 15;
@@ -111,7 +111,7 @@ impl Config {
     /// How many upstreams there are, as far as that is known.
     fn count(&self) -> usize {
         let of = |target: &Target| match &target.place {
-            Place::File(path) => targets::nameservers(path).map_or(1, |servers| servers.len()),
+            Place::File(path) => nameservers(path).map_or(1, |servers| servers.len()),
             _ => 1,
         };
         self.targets.iter().map(of).sum()
@@ -135,7 +135,7 @@ impl Config {
             }
             "resolver" => {
                 for word in line.at_least(1)? {
-                    let address = targets::address(&word.text, PORT).ok_or_else(|| {
+                    let address = socket_address(&word.text, PORT).ok_or_else(|| {
                         word.error(format!("resolver: '{}' is not an IP address", word.text))
                             .help("a name would have to be resolved itself; write IP or IP:PORT")
                     })?;

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
+use corten_plugin::nameservers;
 use corten_upstream::{Group, Server};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::{Config, UPSTREAMS_MAX};
 use crate::resolve::Resolver;
-use crate::targets::{self, Maker, Place, Target};
+use crate::targets::{Maker, Place, Target};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -97,7 +98,7 @@ fn first_addresses(target: &Target) -> Vec<SocketAddr> {
     match &target.place {
         Place::Address(address) => vec![*address],
         Place::Name { .. } => Vec::new(),
-        Place::File(path) => targets::nameservers(path).unwrap_or_default(),
+        Place::File(path) => nameservers(path).unwrap_or_default(),
     }
 }
 
@@ -177,7 +178,7 @@ async fn look(engine: &Engine, target: &Target, own: &mut Followed) -> Option<Ve
                 return None;
             }
             own.stamp = now;
-            (path.display().to_string(), targets::nameservers(path))
+            (path.display().to_string(), nameservers(path))
         }
         Place::Name { host, port } => {
             let found = engine.resolver.resolve(host).await;

@@ -1,17 +1,14 @@
 //! The words behind FROM: addresses, names and files, and the servers that they stand for.
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use corten_plugin::corefile::Token;
-use corten_plugin::{Setup, SetupError};
+use corten_plugin::{Setup, SetupError, nameservers, socket_address};
 use corten_upstream::{Protocol, Server, client_tls};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-/// Octets of the largest file like resolv.conf.
-const FILE_OCTETS_MAX: u64 = 1 << 20;
 /// Path that a DoH server is asked under (RFC 8484 section 4.1; CoreDNS's).
 const DOH_PATH: &str = "/dns-query";
 
@@ -113,7 +110,7 @@ fn split_name(text: &str) -> (String, Option<String>) {
 
 /// An address with or without port, else a host name.
 fn place(host: &str, scheme: Scheme) -> Option<Place> {
-    if let Some(address) = address(host, scheme.port()) {
+    if let Some(address) = socket_address(host, scheme.port()) {
         return Some(Place::Address(address));
     }
     let (host, port) = match host.rsplit_once(':') {
@@ -135,40 +132,6 @@ fn place(host: &str, scheme: Scheme) -> Option<Place> {
         host: host.to_owned(),
         port,
     })
-}
-
-/// `IP`, `IP:PORT`, `[IP]` or `[IP]:PORT`.
-pub(crate) fn address(text: &str, port: u16) -> Option<SocketAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    match bare.unwrap_or(text).parse::<IpAddr>() {
-        Ok(ip) => Some(SocketAddr::new(ip, port)),
-        Err(_) => text.parse().ok(),
-    }
-}
-
-/// The servers of a file's `nameserver` lines.
-pub(crate) fn nameservers(path: &Path) -> Result<Vec<SocketAddr>, String> {
-    let shown = path.display();
-    let explain = |error: std::io::Error| format!("{shown}: {error}");
-    if fs::metadata(path).map_err(explain)?.len() > FILE_OCTETS_MAX {
-        return Err(format!("{shown}: the file is too large"));
-    }
-    let text = fs::read_to_string(path).map_err(explain)?;
-    let server = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let ip = words.next().filter(|first| *first == "nameserver");
-        let ip = ip.and_then(|_| words.next())?;
-        // A zone of a link-local address means an interface of the machine that wrote the file.
-        let ip = ip.split('%').next()?;
-        Some(SocketAddr::new(ip.parse().ok()?, Scheme::Plain.port()))
-    };
-    let servers: Vec<_> = text.lines().filter_map(server).collect();
-    if servers.is_empty() {
-        return Err(format!("no nameservers found in {shown}"));
-    }
-    Ok(servers)
 }
 
 /// Makes servers of addresses; they share roots and session store.

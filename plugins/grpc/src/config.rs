@@ -1,13 +1,13 @@
 //! The directive's lines.
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use corten_plugin::corefile::{Line, Occurrence, Token};
 use corten_plugin::wire::Name;
-use corten_plugin::{Fallthrough, Setup, SetupError, Zones};
+use corten_plugin::{Fallthrough, Setup, SetupError, Zones, nameservers, socket_address};
 use corten_upstream::{Policy, Protocol, Server, Settings, client_tls};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -19,8 +19,6 @@ const PORT: u16 = 53;
 const GRPC_PORT: u16 = 443;
 /// What a query may take (CoreDNS's value); each upstream is asked once.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Octets of the largest file like resolv.conf.
-const FILE_OCTETS_MAX: u64 = 1 << 20;
 const PROPERTIES: &[&str] = &["except", "fallthrough", "policy", "tls", "tls_servername"];
 
 pub(crate) struct Config {
@@ -186,7 +184,7 @@ fn targets(setup: &Setup<'_>, word: &Token) -> Result<Vec<SocketAddr>, SetupErro
         Some(rest) => (rest, GRPC_PORT),
         None => (word.text.as_str(), PORT),
     };
-    if let Some(address) = address(text, port) {
+    if let Some(address) = socket_address(text, port) {
         return Ok(vec![address]);
     }
     let path = setup.path(text);
@@ -199,55 +197,9 @@ fn targets(setup: &Setup<'_>, word: &Token) -> Result<Vec<SocketAddr>, SetupErro
         .into())
 }
 
-fn address(text: &str, port: u16) -> Option<SocketAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    text.parse()
-        .ok()
-        .or_else(|| Some((bare.unwrap_or(text).parse::<IpAddr>().ok()?, port).into()))
-}
-
-/// The `nameserver` lines of a file.
-fn nameservers(path: &std::path::Path) -> Result<Vec<SocketAddr>, String> {
-    let length = fs::metadata(path).map_or(0, |meta| meta.len());
-    if length > FILE_OCTETS_MAX {
-        return Err(format!("{}: the file is too large", path.display()));
-    }
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let found: Vec<_> = text
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some("nameserver")).then(|| words.next())?
-        })
-        .filter_map(|word| address(word, PORT))
-        .collect();
-    match found.is_empty() {
-        true => Err(format!("no nameservers found in {}", path.display())),
-        false => Ok(found),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn upstreams_are_addresses() {
-        for (text, port, expected) in [
-            ("192.0.2.1", PORT, Some("192.0.2.1:53")),
-            ("192.0.2.1:54", PORT, Some("192.0.2.1:54")),
-            ("2001:db8::1", GRPC_PORT, Some("[2001:db8::1]:443")),
-            ("[2001:db8::1]", PORT, Some("[2001:db8::1]:53")),
-            ("[2001:db8::1]:54", PORT, Some("[2001:db8::1]:54")),
-            ("dns.example", PORT, None),
-            ("192.0.2.256", PORT, None),
-        ] {
-            let expected = expected.map(|text| text.parse().unwrap());
-            assert_eq!(address(text, port), expected, "{text}");
-        }
-    }
 
     #[test]
     fn servers_are_called_by_their_name() {

@@ -43,8 +43,7 @@ fn read(occurrence: &Occurrence<'_>) -> Result<GrpcOptions, SetupError> {
             _ => return Err(option.unknown_property(PROPERTIES).into()),
         };
         if before {
-            let text = format!("{name} already defined for this server block");
-            return Err(option.name.error(text).into());
+            return Err(option.already_defined().into());
         }
     }
     Ok(options)

@@ -24,15 +24,11 @@ fn read(occurrence: &Occurrence<'_>) -> Result<HttpsOptions, SetupError> {
     let mut options = HttpsOptions::default();
     let (mut trusted, mut header) = (Vec::new(), None);
     for option in occurrence.lines() {
-        let again = || -> SetupError {
-            let text = format!("{} already defined for this server block", option.name.text);
-            option.name.error(text).into()
-        };
         match option.name.text.as_str() {
             "max_connections" => {
                 let number = connections(option.one_arg()?)?;
                 if options.connections_max.replace(number).is_some() {
-                    return Err(again());
+                    return Err(option.already_defined().into());
                 }
             }
             "trusted_proxies" => {
@@ -45,7 +41,7 @@ fn read(occurrence: &Occurrence<'_>) -> Result<HttpsOptions, SetupError> {
                     .replace(forwarded_header(option.one_arg()?)?)
                     .is_some()
                 {
-                    return Err(again());
+                    return Err(option.already_defined().into());
                 }
                 if trusted.is_empty()
                     && !occurrence

@@ -1,5 +1,5 @@
 //! *https3*: bounds of DNS over HTTP/3.
-use corten_plugin::corefile::{Directive as Lines, Token};
+use corten_plugin::corefile::Directive as Lines;
 use corten_plugin::{Directive, Https3Options, Setup, SetupError};
 
 /// The directive.
@@ -28,14 +28,14 @@ fn read(lines: &Lines, options: &mut Https3Options) -> Result<(), SetupError> {
     for option in line.lines() {
         let is_again = match option.name.text.as_str() {
             "max_streams" => {
-                let number = match number("max_streams", option.one_arg()?)? {
+                let number = match option.one_arg()?.parse_bound("max_streams", true)? {
                     0 => STREAMS_OF_THE_LIBRARY,
                     number => number,
                 };
                 options.streams_max.replace(number).is_some()
             }
             "max_connections" => {
-                let number = match number("max_connections", option.one_arg()?)? {
+                let number = match option.one_arg()?.parse_bound("max_connections", true)? {
                     0 => usize::MAX,
                     number => number as usize,
                 };
@@ -44,23 +44,10 @@ fn read(lines: &Lines, options: &mut Https3Options) -> Result<(), SetupError> {
             _ => return Err(option.unknown_property(PROPERTIES).into()),
         };
         if is_again {
-            let text = format!("{} already defined for this server block", option.name.text);
-            return Err(option.name.error(text).into());
+            return Err(option.already_defined().into());
         }
     }
     Ok(())
-}
-
-fn number(name: &str, word: &Token) -> Result<u32, SetupError> {
-    let text = match word.text.parse::<i64>() {
-        Ok(number) if number >= 0 => match number.try_into() {
-            Ok(number) => return Ok(number),
-            Err(_) => format!("{name} '{number}' is greater than {}", u32::MAX),
-        },
-        Ok(number) => format!("{name} must be a non-negative integer: {number}"),
-        Err(_) => format!("invalid {name} value '{}': it is not a number", word.text),
-    };
-    Err(word.error(text).into())
 }
 
 #[cfg(test)]

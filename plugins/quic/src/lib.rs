@@ -1,5 +1,5 @@
 //! *quic*: bounds of DNS over QUIC.
-use corten_plugin::corefile::{Directive as Lines, Token};
+use corten_plugin::corefile::Directive as Lines;
 use corten_plugin::{Directive, QuicOptions, Setup, SetupError};
 
 /// The directive.
@@ -26,33 +26,20 @@ fn read(lines: &Lines, options: &mut QuicOptions) -> Result<(), SetupError> {
     for option in line.lines() {
         let is_again = match option.name.text.as_str() {
             "max_streams" => {
-                let number = positive("max_streams", option.one_arg()?)?;
+                let number = option.one_arg()?.parse_bound("max_streams", false)?;
                 options.streams_max.replace(number).is_some()
             }
             "worker_pool_size" => {
-                let number = positive("worker_pool_size", option.one_arg()?)?;
+                let number = option.one_arg()?.parse_bound("worker_pool_size", false)?;
                 options.waiting_max.replace(number as usize).is_some()
             }
             _ => return Err(option.unknown_property(PROPERTIES).into()),
         };
         if is_again {
-            let text = format!("{} already defined for this server block", option.name.text);
-            return Err(option.name.error(text).into());
+            return Err(option.already_defined().into());
         }
     }
     Ok(())
-}
-
-fn positive(name: &str, word: &Token) -> Result<u32, SetupError> {
-    let text = match word.text.parse::<i64>() {
-        Ok(number) if number > 0 => match number.try_into() {
-            Ok(number) => return Ok(number),
-            Err(_) => format!("{name} '{number}' is greater than {}", u32::MAX),
-        },
-        Ok(number) => format!("{name} must be a positive integer: {number}"),
-        Err(_) => format!("invalid {name} value '{}': it is not a number", word.text),
-    };
-    Err(word.error(text).into())
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use corten_plugin::unix_seconds;
 use corten_plugin::wire::message::{Found, Malformed, Message};
 use corten_plugin::wire::{
     Class, Name, Opcode, Query, Question, Rcode, RecordType, Section, same_question,
@@ -267,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         let signed = self
             .request
             .key
-            .map(|key| Signed::sign(&mut query, key, now()));
+            .map(|key| Signed::sign(&mut query, key, unix_seconds()));
         let mut framed = (query.len() as u16).to_be_bytes().to_vec();
         framed.extend_from_slice(&query);
         let write = async {
@@ -308,7 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         }
         asked.begun = true;
         let end = match &mut asked.signed {
-            Some(signed) => signed.verify(&self.message, now())?,
+            Some(signed) => signed.verify(&self.message, unix_seconds())?,
             None => self.message.len(),
         };
         match message.rcode() {
@@ -331,12 +332,6 @@ fn own_soa(zone: &Zone) -> Vec<u8> {
     octets.extend_from_slice(&(soa.rdata.len() as u16).to_be_bytes());
     octets.extend_from_slice(soa.rdata);
     octets
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

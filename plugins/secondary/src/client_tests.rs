@@ -40,7 +40,7 @@ async fn primary(mut stream: DuplexStream, serial: u32, keys: &Keyring, bare: &[
         stream.read_exact(&mut octets).await.unwrap();
         let mut query = Query::new();
         let _ = query.read(&octets);
-        let mut signed = verify(&octets, keys, now()).unwrap();
+        let mut signed = verify(&octets, keys, unix_seconds()).unwrap();
         if let Some(verdict) = &signed {
             assert_eq!(verdict.refusal, None);
         }
@@ -72,7 +72,7 @@ async fn primary(mut stream: DuplexStream, serial: u32, keys: &Keyring, bare: &[
             }
             let mut message = packer.finish().clone();
             if let Some(verdict) = signed.as_mut().filter(|_| !bare.contains(&number)) {
-                verdict.answer.sign(&mut message, 0, now());
+                verdict.answer.sign(&mut message, 0, unix_seconds());
             }
             stream.write_u16(message.len() as u16).await.unwrap();
             if stream.write_all(&message).await.is_err() {

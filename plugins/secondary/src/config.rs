@@ -1,11 +1,11 @@
 //! The directive's lines.
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use corten_plugin::corefile::{Line, Token};
 use corten_plugin::wire::Name;
-use corten_plugin::{Fallthrough, Setup, SetupError, Zones};
+use corten_plugin::{Fallthrough, Setup, SetupError, Zones, socket_address};
 use corten_tsig::{Key, Keyring};
 use corten_upstream::client_tls;
 use rustls::pki_types::ServerName;
@@ -207,7 +207,7 @@ impl Draft {
                 Some((text, name)) => (text, Some(name.to_owned())),
                 None => (text, None),
             };
-            let address = address(text, if is_tls { 853 } else { 53 }).ok_or_else(|| {
+            let address = socket_address(text, if is_tls { 853 } else { 53 }).ok_or_else(|| {
                 word.error(format!("not an IP address: \"{}\"", word.text))
                     .help("a primary is IP, IP:PORT or tls://IP[:PORT][%NAME]")
             })?;
@@ -239,33 +239,10 @@ impl Draft {
     }
 }
 
-/// `IP` or `IP:PORT`.
-fn address(text: &str, port: u16) -> Option<SocketAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    match bare.unwrap_or(text).parse::<IpAddr>() {
-        Ok(ip) => Some((ip, port).into()),
-        Err(_) => text.parse().ok(),
-    }
-}
-
 /// A key of the block's *tsig*.
 fn key(setup: &Setup<'_>, word: &Token) -> Result<Arc<Key>, SetupError> {
-    let name: Name = word
-        .text
-        .parse()
-        .map_err(|error| word.error(format!("key '{}': {error}", word.text)))?;
-    let known = setup
-        .parts
-        .offers
-        .all::<Keyring>()
-        .find_map(|keys| keys.get(&name));
-    known.cloned().ok_or_else(|| {
-        word.error(format!("key \"{name}\" is not known"))
-            .help(
-                "keys are those of the block's tsig directive: 'secret NAME KEY' or 'secrets FILE'",
-            )
-            .into()
+    Keyring::find(setup.parts.offers.all(), &word.text).map_err(|error| {
+        let help = error.help().map(str::to_owned);
+        word.error(error.to_string()).maybe_help(help).into()
     })
 }

@@ -2,9 +2,10 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use corten_dnssec::zone::{self, Plan, SignZoneError};
+use corten_plugin::unix_seconds;
 use corten_wire::text::write::write as write_record;
 use corten_zone::Zone;
 use corten_zone::master::{self, Files, MasterError};
@@ -33,8 +34,7 @@ enum SignError {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs().cast_signed())
+    unix_seconds().cast_signed()
 }
 
 impl Signer {

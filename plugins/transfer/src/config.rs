@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use corten_plugin::corefile::{Line, Token};
 use corten_plugin::wire::Name;
-use corten_plugin::{Exchange, Setup, SetupError, Zones};
+use corten_plugin::{Exchange, Setup, SetupError, Zones, socket_address};
 use corten_tsig::{Key, Keyring};
 use ipnet::IpNet;
 
@@ -131,7 +131,7 @@ impl Policy {
             self.anybody = true;
         } else if let Ok(net) = word.text.parse::<IpNet>() {
             self.admitted.push(net);
-        } else if let Some(address) = address(&word.text) {
+        } else if let Some(address) = socket_address(&word.text, PORT) {
             self.admitted.push(address.ip().into());
             if !self.notified.contains(&address) {
                 self.notified.push(address);
@@ -159,34 +159,11 @@ impl Policy {
     }
 }
 
-/// `IP` or `IP:PORT`.
-fn address(text: &str) -> Option<SocketAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    match bare.unwrap_or(text).parse::<IpAddr>() {
-        Ok(ip) => Some((ip, PORT).into()),
-        Err(_) => text.parse().ok(),
-    }
-}
-
 /// A key of the block's *tsig*.
 fn key(setup: &Setup<'_>, word: &Token) -> Result<Arc<Key>, SetupError> {
-    let name: Name = word
-        .text
-        .parse()
-        .map_err(|error| word.error(format!("key '{}': {error}", word.text)))?;
-    let known = setup
-        .parts
-        .offers
-        .all::<Keyring>()
-        .find_map(|keys| keys.get(&name));
-    known.cloned().ok_or_else(|| {
-        word.error(format!("key \"{name}\" is not known"))
-            .help(
-                "keys are those of the block's tsig directive: 'secret NAME KEY' or 'secrets FILE'",
-            )
-            .into()
+    Keyring::find(setup.parts.offers.all(), &word.text).map_err(|error| {
+        let help = error.help().map(str::to_owned);
+        word.error(error.to_string()).maybe_help(help).into()
     })
 }
 
@@ -204,22 +181,6 @@ mod tests {
             notified: Vec::new(),
             source: None,
             keys: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn addresses_may_have_ports() {
-        for (text, address_is) in [
-            ("192.0.2.1", Some("192.0.2.1:53")),
-            ("192.0.2.1:5300", Some("192.0.2.1:5300")),
-            ("2001:db8::1", Some("[2001:db8::1]:53")),
-            ("[2001:db8::1]", Some("[2001:db8::1]:53")),
-            ("[2001:db8::1]:5300", Some("[2001:db8::1]:5300")),
-            ("secondary.example", None),
-            ("192.0.2.1:", None),
-        ] {
-            let expected = address_is.map(|text| text.parse().unwrap());
-            assert_eq!(address(text), expected, "{text}");
         }
     }
 

@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use corten_plugin::unix_seconds;
 use corten_plugin::wire::message::Message;
 use corten_plugin::wire::{Class, Name, Opcode, Query, Question, Rcode, RecordType, same_question};
 use corten_tsig::{Key, Query as Signed, ResponseError};
@@ -183,7 +184,7 @@ async fn ask(
     // The kernel drops what does not come from there.
     socket.connect(server).await?;
     let mut query = message(name);
-    let mut signed = key.map(|key| Signed::sign(&mut query, key, now()));
+    let mut signed = key.map(|key| Signed::sign(&mut query, key, unix_seconds()));
     socket.send(&query).await?;
     let mut buffer = vec![0; ANSWER_OCTETS_MAX];
     loop {
@@ -200,7 +201,7 @@ async fn ask(
             continue;
         }
         if let Some(signed) = &mut signed
-            && let Err(error) = signed.verify(octets, now())
+            && let Err(error) = signed.verify(octets, unix_seconds())
         {
             // Anybody may have sent it: the genuine answer still counts (RFC 8945 section 5.3).
             *seen = error.into();
@@ -211,12 +212,6 @@ async fn ask(
             rcode => Err(Failure::Rcode(rcode)),
         };
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -262,7 +257,7 @@ mod tests {
             let mut buffer = [0; 512];
             let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
             let query = &buffer[..length];
-            let mut verdict = verify(query, &keys, now()).unwrap().unwrap();
+            let mut verdict = verify(query, &keys, unix_seconds()).unwrap().unwrap();
             let end = Record::find(query).unwrap().unwrap().start;
             let mut reply = query[..end].to_vec();
             reply[2] |= 0x80;
@@ -270,7 +265,7 @@ mod tests {
             let mut refused = reply.clone();
             refused[3] = 5;
             socket.send_to(&refused, from).await.unwrap();
-            verdict.answer.sign(&mut reply, 0, now());
+            verdict.answer.sign(&mut reply, 0, unix_seconds());
             socket.send_to(&reply, from).await.unwrap();
         };
         let key = Arc::new(key());

@@ -7,10 +7,11 @@
 mod config;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use corten_plugin::wire::{Name, Rcode};
-use corten_plugin::{Directive, Exchange, Flow, Plugin, Seal, Setup, SetupError, Signer, Updates};
+use corten_plugin::{
+    Directive, Exchange, Flow, Plugin, Seal, Setup, SetupError, Signer, Updates, unix_seconds,
+};
 use corten_tsig::{Answer, Keyring, Record, Refusal, verify};
 
 use config::Config;
@@ -34,12 +35,6 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
 /// Signs what answers a query.
 struct Signed(Answer);
 
@@ -49,7 +44,7 @@ impl Seal for Signed {
     }
 
     fn seal(&mut self, out: &mut Vec<u8>, start: usize) {
-        self.0.sign(out, start, now());
+        self.0.sign(out, start, unix_seconds());
     }
 }
 
@@ -110,7 +105,7 @@ impl Plugin for Tsig {
         let Some(message) = ex.query.signed_octets() else {
             return self.unsigned(ex);
         };
-        let verdict = match verify(message, &self.config.keys, now()) {
+        let verdict = match verify(message, &self.config.keys, unix_seconds()) {
             Ok(Some(verdict)) => verdict,
             Ok(None) => return self.unsigned(ex),
             // RFC 8945 section 5.2.

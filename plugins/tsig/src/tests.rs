@@ -37,7 +37,7 @@ fn asked(name: &str) -> Vec<u8> {
 
 fn signed(name: &str, secret: &str) -> (Client, Exchange) {
     let mut message = asked(name);
-    let client = Client::sign(&mut message, &Arc::new(key(secret)), now());
+    let client = Client::sign(&mut message, &Arc::new(key(secret)), unix_seconds());
     let mut ex = Exchange::new();
     assert_eq!(ex.query.read(&message), Gate::Pass);
     (client, ex)
@@ -61,7 +61,7 @@ fn the_answer_is_signed_whatever_it_is() {
         assert_eq!(ex.signer().unwrap().key, "one.key".parse().unwrap());
         let _ = ex.answer(rcode);
         let out = sent(&mut ex, Carrier::Datagram);
-        assert!(client.verify(&out, now()).is_ok(), "{rcode}");
+        assert!(client.verify(&out, unix_seconds()).is_ok(), "{rcode}");
         ex.recycle();
         assert!(ex.signer().is_none());
         let _ = ex.answer(rcode);
@@ -88,7 +88,7 @@ fn what_does_not_fit_with_its_signature_is_cut_to_the_question() {
     }
     let out = sent(&mut ex, Carrier::Datagram);
     assert!(out.len() <= 512);
-    assert!(client.verify(&out, now()).is_ok());
+    assert!(client.verify(&out, unix_seconds()).is_ok());
     let message = wire::message::Message::read(&out).unwrap();
     assert!(message.truncated());
     assert_eq!(&out[6..12], [0, 0, 0, 0, 0, 1]);
@@ -103,7 +103,7 @@ fn what_is_not_signed_as_it_should_be_is_refused() {
     assert_eq!((ex.reply.rcode, ex.signer()), (Rcode::NOTAUTH, None));
     let out = sent(&mut ex, Carrier::Stream);
     assert_eq!(
-        client.verify(&out, now()),
+        client.verify(&out, unix_seconds()),
         Err(ResponseError::Refused(Rcode(16)))
     );
 

@@ -24,9 +24,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use corten_plugin::metrics::registry;
+use corten_plugin::unix_seconds;
 use corten_plugin::wire::{Name, Opcode, Rcode, RecordType};
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Process, Setup, SetupError,
@@ -92,12 +93,6 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
 
 fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 impl Shared {
@@ -174,7 +169,11 @@ impl Shared {
             Ok(update) => update,
             Err(rcode) => return refuse(rcode, "the message is not in order".to_owned()),
         };
-        let permitted = match self.config.policy.permit(key, update.changes, now()) {
+        let permitted = match self
+            .config
+            .policy
+            .permit(key, update.changes, unix_seconds())
+        {
             Ok(permitted) => permitted,
             Err(denied) => return refuse(Rcode::REFUSED, denied.to_string()),
         };
@@ -234,7 +233,7 @@ impl Shared {
         self.attach();
         let stores: Vec<_> = lock(&self.stores).values().cloned().collect();
         for store in stores {
-            store.expire(now());
+            store.expire(unix_seconds());
             if let Some(folder) = &self.config.write_back {
                 store.write_back(folder);
             }
