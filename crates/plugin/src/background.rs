@@ -19,7 +19,8 @@ pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
         .name("corten-aside".to_owned())
         .spawn(move || {
             // It counts for this thread alone; where it is not granted the work is done all the same.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
+            let own = rustix::process::getpriority_process(None).unwrap_or_default();
+            let _ = rustix::process::setpriority_process(None, own + NICENESS);
             // Whoever wanted the result may have gone.
             let _ = done.send(work());
         })?;
@@ -47,7 +48,7 @@ mod tests {
                 .await
                 .unwrap();
         assert_eq!(name.as_deref(), Some("corten-aside"));
-        assert_eq!(niceness, (before + NICENESS).min(19).max(NICENESS));
+        assert_eq!(niceness, (before + NICENESS).min(19));
         assert_eq!(own(), before, "this thread is as it was");
         assert!(aside(|| panic!("as it must")).await.is_err());
     }
