@@ -215,18 +215,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(mut self, mut current: Current) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel(limits::PIPELINE_MAX);
         let mut generation = current.take();
+        let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
+            return Ok(());
+        };
         let silence = sleep(Duration::ZERO);
         tokio::pin!(silence);
         // The client has said all it wants to say; the address is no longer served.
         let (mut heard_all, mut leaving) = (false, false);
         loop {
-            let Some(table) = generation.tables.get(&self.who.listener) else {
-                return Ok(());
-            };
             self.limits = table.tuning.streams;
             loop {
                 let before = self.queries;
-                let more = self.answer_some(table, &generation, &sender);
+                let more = self.answer_some(&table, &generation, &sender);
                 self.flush().await?;
                 if self.queries - before >= limits::TURN_QUERIES {
                     // Connections that never pause take turns with everybody else.
@@ -263,12 +263,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 read = self.stream.read_buf(&mut self.input), if may_read => heard_all = read? == 0,
                 new = current.changed(), if !leaving => {
-                    if new.tables.contains_key(&self.who.listener) {
-                        generation = new;
-                    } else {
-                        // What was asked is still answered, within a bound.
-                        leaving = true;
-                        silence.as_mut().reset(tokio::time::Instant::now() + limits::DRAIN);
+                    match new.tables.get(&self.who.listener) {
+                        Some(new_table) => {
+                            table = Arc::clone(new_table);
+                            generation = new;
+                        }
+                        None => {
+                            // What was asked is still answered, within a bound.
+                            leaving = true;
+                            silence.as_mut().reset(tokio::time::Instant::now() + limits::DRAIN);
+                        }
                     }
                 }
                 () = &mut silence => {

@@ -102,13 +102,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) async fn run(mut self, mut current: Current) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel::<Finished>(limits::PIPELINE_MAX);
         let mut generation = current.take();
+        let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
+            return Ok(());
+        };
         let mut leaving = false;
         let clock = sleep(Duration::ZERO);
         tokio::pin!(clock);
         loop {
-            let Some(table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
-                return Ok(());
-            };
             self.limits = table.tuning.streams;
             loop {
                 let before = self.queries;
@@ -160,12 +160,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 new = current.changed(), if !leaving => {
-                    if new.tables.contains_key(&self.who.listener) {
-                        generation = new;
-                    } else {
-                        // What was asked is still answered, within a bound.
-                        self.wire.leave(&mut self.output);
-                        leaving = true;
+                    match new.tables.get(&self.who.listener) {
+                        Some(new_table) => {
+                            table = Arc::clone(new_table);
+                            generation = new;
+                        }
+                        None => {
+                            // What was asked is still answered, within a bound.
+                            self.wire.leave(&mut self.output);
+                            leaving = true;
+                        }
                     }
                 }
                 () = &mut clock => {
