@@ -1,6 +1,7 @@
 //! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one
 //! that is there.
 mod alarm;
+mod aliases;
 mod pace;
 mod suggest;
 mod work;
@@ -16,6 +17,7 @@ use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
+use tokio::time::Instant;
 use crate::ari::{self, Suggestion};
 use crate::attempt::Limits;
 use crate::backoff::Backoff;
@@ -52,7 +54,7 @@ pub struct Entry {
     limits: Limits,
     challenges: Arc<Challenges>,
     /// Other servers' challenges of these names are answered as long as this lives.
-    _managed: Option<Managed>,
+    managed: Option<Managed>,
     live: ArcSwapOption<CertifiedKey>,
     state: Mutex<State>,
     started: AtomicBool,
@@ -94,6 +96,8 @@ struct State {
     waiting: Option<String>,
 }
 
+    /// When aliases of challenges' names were looked for.
+    aliases_sought: Option<Instant>,
 /// What an operator wants to know about a certificate.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -181,7 +185,7 @@ impl Entry {
             Issuer::Acme { .. } => Some(challenges.manage(&spec, store.storage())),
         };
         let entry = Self {
-            _managed: managed,
+            managed,
             metrics: Metrics::of(spec.names.first().map_or("", String::as_str)),
             upstreams: Arc::clone(&manager.upstreams),
             pace: Arc::clone(&manager.pace),
@@ -383,6 +387,7 @@ async fn keep(entry: Weak<Entry>) {
         drop(strong);
         tokio::time::sleep(pause).await;
     }
+        strong.look_for_aliases().await;
 }
 
 impl fmt::Debug for Entry {

@@ -233,6 +233,17 @@ impl Spec {
 
     /// Directories of the CAs, in the order in which they are asked; none for the local CA.
     pub(crate) fn directories(&self) -> Vec<&str> {
+    /// Names of the records that show control, where it does not take an account to know them.
+    pub(crate) fn records(&self) -> Vec<String> {
+        let prefix = self.options.challenge.prefix();
+        let bare = |name: &String| name.strip_prefix("*.").unwrap_or(name).to_owned();
+        let mut names: Vec<_> = self.names.iter().map(bare).collect();
+        names.sort_unstable();
+        names.dedup();
+        let record = |name| format!("{prefix}.{name}");
+        names.into_iter().map(record).collect()
+    }
+
         let first = match &self.issuer {
             Issuer::Acme { directory, .. } => Some(directory.as_str()),
             Issuer::Internal => None,

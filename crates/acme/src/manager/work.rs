@@ -27,6 +27,9 @@ impl Entry {
         if let Some(backoff) = self.store.load_json(RETRY).await {
             self.state().count_others(backoff);
         }
+        if let Some(managed) = &self.managed {
+            managed.follow_aliases().await?;
+        }
         let newest = self.store.bundles().await?.pop();
         let known = self.state().stored.clone();
         let (own, borrowed) = (self.live.load().is_some(), self.state().borrowed);
