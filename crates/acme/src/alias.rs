@@ -17,7 +17,7 @@ pub(crate) enum Alias {
     /// It has none.
     None,
     /// It leads to this name, over others perhaps.
-    To(Name),
+    To(Box<Name>),
     /// Nobody could be asked.
     Unknown,
 }
@@ -68,7 +68,7 @@ pub(crate) async fn follow(resolvers: &[SocketAddr], name: &Name) -> Result<Alia
         )));
     }
     Ok(match chain.pop() {
-        Some(end) if !chain.is_empty() => Alias::To(end),
+        Some(end) if !chain.is_empty() => Alias::To(Box::new(end)),
         _ => Alias::None,
     })
 }

@@ -42,7 +42,7 @@ impl Challenges {
         // Where nobody could be asked what is remembered counts.
         let ends = match alias {
             Alias::None => Vec::new(),
-            Alias::To(end) => vec![end.clone()],
+            Alias::To(end) => vec![Name::clone(end)],
             Alias::Unknown => self.remembered(&base, record),
         };
         for end in ends {

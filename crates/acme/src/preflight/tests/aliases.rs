@@ -41,7 +41,7 @@ async fn aliases_are_followed_to_their_end_and_no_further() {
         let (resolvers, record) = (net.resolvers(), record.parse().unwrap());
         async move { alias::follow(&resolvers, &record).await }
     };
-    let to = |end: &str| Ok(Alias::To(end.parse().unwrap()));
+    let to = |end: &str| Ok(Alias::To(Box::new(end.parse().unwrap())));
     assert_eq!(follow("_acme-challenge.ns1.example.org").await, to("x.org"));
     assert_eq!(follow("_acme-challenge.two.example.org").await, to("x.org"));
     assert_eq!(follow("www.example.org").await, Ok(Alias::None));
@@ -139,7 +139,7 @@ async fn servers_of_one_folder_answer_at_the_end() {
     let record = "_acme-challenge.a.example";
     let wire = |text: &str| text.parse::<Name>().unwrap().wire().to_vec();
     let (end, own) = (wire("end.net"), wire(record));
-    let to_end = Alias::To("end.net".parse().unwrap());
+    let to_end = Alias::To(Box::new("end.net".parse().unwrap()));
     let beside =
         |values: &[&str]| Answer::Beside(values.iter().map(|value| (*value).to_owned()).collect());
     assert_eq!(other.lookup(&end), Answer::NotOurs);
@@ -186,7 +186,7 @@ fn a_challenges_name_may_be_the_end_of_another_ones_alias() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let to_it = Alias::To("_acme-challenge.b.example".parse().unwrap());
+    let to_it = Alias::To(Box::new("_acme-challenge.b.example".parse().unwrap()));
     let publish = challenges.publish("_acme-challenge.a.example", &to_it, "other");
     let published = runtime.block_on(publish);
     let name: Name = "_acme-challenge.b.example".parse().unwrap();
