@@ -38,6 +38,8 @@ const GENERATIONS: usize = 3;
 /// How long a start waits for a file system.
 const AT_START: Duration = Duration::from_secs(3);
 /// Folders of CAs, and of certificates there, that are looked through for a stopgap.
+/// Octets that there must be room for before a certificate is asked for: more than key and chain have.
+const PROBE_OCTETS: usize = 16 << 10;
 const STOPGAPS_MAX: usize = 16;
 
 /// Where one certificate is kept.
@@ -279,12 +281,14 @@ impl Store {
     /// Whether something can be kept at all: no certificate is asked for that would be lost.
     pub(crate) async fn probe(&self) -> io::Result<()> {
         let key = format!("{}/probe-{:08x}", self.folder, rand::random::<u32>());
-        self.storage.put(&key, b"probe").await?;
+        // What is all but full has room for a word, and none for a chain.
+        let probe = b"probe".repeat(PROBE_OCTETS / 5);
+        self.storage.put(&key, &probe).await?;
         let read = self.storage.get(&key).await?;
         self.storage.delete(&key).await?;
-        match read.as_deref() {
-            Some(b"probe") => Ok(()),
-            _ => Err(io::Error::other("what was written was not read back")),
+        match read.as_deref() == Some(&probe[..]) {
+            true => Ok(()),
+            false => Err(io::Error::other("what was written was not read back")),
         }
     }
 
