@@ -8,8 +8,10 @@
 //! | [`dialects`] | both dialects, what others have left, what newer CAs have |
 //! | [`keeping`] | files that are damaged, places that cannot be written |
 //! | [`full`] | a place without room |
+//! | [`fallback`] | the local CA's certificate until there is one |
 mod dialects;
 mod engine;
+mod fallback;
 mod full;
 mod keeping;
 mod scene;
@@ -251,6 +253,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut tests = engine::tests();
     tests.extend(keeping::tests());
     tests.extend(full::tests());
+    tests.extend(fallback::tests());
     tests.extend(own_tests());
     tests.extend(dialects::tests());
     side::side_by_side(tests)

@@ -3,6 +3,7 @@
 mod alarm;
 mod aliases;
 mod pace;
+mod stand_in;
 mod suggest;
 mod work;
 
@@ -16,8 +17,8 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
-
 use tokio::time::Instant;
+
 use crate::ari::{self, Suggestion};
 use crate::attempt::Limits;
 use crate::backoff::Backoff;
@@ -29,6 +30,7 @@ use crate::spec::{Issuer, Spec};
 use crate::store::{RETRY, Store, stored_at};
 use alarm::Alarms;
 use pace::Pace;
+use stand_in::StandIn;
 
 /// Resolvers beside the system's.
 const UPSTREAMS_MAX: usize = 8;
@@ -88,16 +90,18 @@ struct State {
     stored: Option<String>,
     /// The certificate that is live and could not be stored.
     unstored: Option<Bundle>,
+    /// The local CA's is live, for want of another.
+    stand_in: Option<StandIn>,
     /// A stopgap has been looked for.
     sought: bool,
     /// Before then it is not replaced.
     rest: Option<SystemTime>,
+    /// When aliases of challenges' names were looked for.
+    aliases_sought: Option<Instant>,
     /// What was said last about waiting for others or for the storage.
     waiting: Option<String>,
 }
 
-    /// When aliases of challenges' names were looked for.
-    aliases_sought: Option<Instant>,
 /// What an operator wants to know about a certificate.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -142,7 +146,8 @@ impl Manager {
             let names = &entry.spec.names;
             let shares =
                 |other: &&Arc<Entry>| other.spec.names.iter().any(|name| names.contains(name));
-            if let Some(other) = known.iter().find(shares) {
+            let mut others = known.iter().filter(shares);
+            if let Some(other) = others.find(|other| other.has_certificate()) {
                 entry.borrow(other);
             }
         }
@@ -294,7 +299,9 @@ impl Entry {
             state.stored = stored;
             state.waiting = None;
             state.borrowed = false;
+            state.stand_in = None;
         }
+        self.metrics.set_stand_in(false);
         self.set_due();
         self.live.store(Some(Arc::clone(bundle.certified())));
         self.serial.send_modify(|serial| *serial += 1);
@@ -323,6 +330,7 @@ impl Entry {
             let mut state = self.state();
             state.validity = Some(bundle.validity());
             state.borrowed = true;
+            state.stand_in = None;
         }
         self.live.store(Some(Arc::clone(bundle.certified())));
         self.serial.send_modify(|serial| *serial += 1);
@@ -379,15 +387,16 @@ async fn keep(entry: Weak<Entry>) {
         // What fails here is told by the next attempt.
         let _ = strong.follow().await;
         strong.store_again().await;
+        strong.look_for_aliases().await;
         strong.ask_when().await;
         let pause = match strong.decide(SystemTime::now()) {
-            Decision::Obtain => strong.obtain().await,
+            Decision::Obtain => strong.obtain_or_stand_in().await,
             Decision::Wait(time) => time.min(WATCH),
         };
+        strong.stand_in(false).await;
         drop(strong);
         tokio::time::sleep(pause).await;
     }
-        strong.look_for_aliases().await;
 }
 
 impl fmt::Debug for Entry {

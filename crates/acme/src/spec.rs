@@ -62,6 +62,8 @@ pub struct Options {
     pub no_renewal_info: bool,
     /// Whether what is seen to be wrong before an order is told and not held against it.
     pub lenient: bool,
+    /// Whether a certificate of the local CA serves while there is none at all.
+    pub fallback_internal: bool,
     /// Whether handshakes are refused once the certificate has expired.
     pub refuse_expired: bool,
     /// How control of the names is shown.
@@ -231,8 +233,6 @@ impl Spec {
         &self.options.peers
     }
 
-    /// Directories of the CAs, in the order in which they are asked; none for the local CA.
-    pub(crate) fn directories(&self) -> Vec<&str> {
     /// Names of the records that show control, where it does not take an account to know them.
     pub(crate) fn records(&self) -> Vec<String> {
         let prefix = self.options.challenge.prefix();
@@ -244,6 +244,8 @@ impl Spec {
         names.into_iter().map(record).collect()
     }
 
+    /// Directories of the CAs, in the order in which they are asked; none for the local CA.
+    pub(crate) fn directories(&self) -> Vec<&str> {
         let first = match &self.issuer {
             Issuer::Acme { directory, .. } => Some(directory.as_str()),
             Issuer::Internal => None,

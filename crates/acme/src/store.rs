@@ -5,6 +5,7 @@
 //! corten/ISSUER/lock-HASH              who makes that
 //! corten/ISSUER/NAME-HASH/
 //!     bundle-NANOSECONDS.pem           key and chain, newest last; three are kept
+//!     fallback.pem                     the same of the local CA, for want of others
 //!     retry.json                       failed attempts
 //!     lock                             who works at it
 //! certificates/ISSUER/NAME/NAME.crt    CertMagic's layout: read, never written
@@ -33,13 +34,15 @@ use crate::storage::{Lease, Storage};
 pub(crate) const RETRY: &str = "retry.json";
 /// File of what the CA has said about the time to renew.
 pub(crate) const SUGGESTION: &str = "renewal.json";
+/// Key and chain of the local CA, for want of others.
+const STAND_IN: &str = "fallback.pem";
 /// Bundles that are kept, the one in use included.
 const GENERATIONS: usize = 3;
+/// Octets that there must be room for before a certificate is asked for: more than key and chain have.
+const PROBE_OCTETS: usize = 16 << 10;
 /// How long a start waits for a file system.
 const AT_START: Duration = Duration::from_secs(3);
 /// Folders of CAs, and of certificates there, that are looked through for a stopgap.
-/// Octets that there must be room for before a certificate is asked for: more than key and chain have.
-const PROBE_OCTETS: usize = 16 << 10;
 const STOPGAPS_MAX: usize = 16;
 
 /// Where one certificate is kept.
@@ -269,6 +272,24 @@ impl Store {
             let _ = self.storage.delete(&format!("{}/{old}", self.folder)).await;
         }
         Ok(name)
+    }
+
+    /// What the local CA has made for want of a certificate, if it can be used.
+    pub(crate) async fn load_stand_in(&self) -> Option<Bundle> {
+        let key = format!("{}/{STAND_IN}", self.folder);
+        self.read_bundle(&key).await.ok()?
+    }
+
+    /// Keeps that.
+    pub(crate) async fn save_stand_in(&self, bundle: &Bundle) -> io::Result<()> {
+        let key = format!("{}/{STAND_IN}", self.folder);
+        self.storage.put(&key, bundle.pem().as_bytes()).await
+    }
+
+    /// Removes it.
+    pub(crate) async fn forget_stand_in(&self) {
+        let key = format!("{}/{STAND_IN}", self.folder);
+        let _ = self.storage.delete(&key).await;
     }
 
     /// Names of the bundles, oldest first.
