@@ -7,8 +7,12 @@
 //! | [`engine`] | names, reloads, stops, nonces |
 //! | [`dialects`] | both dialects, what others have left, what newer CAs have |
 //! | [`keeping`] | files that are damaged, places that cannot be written |
+//! | [`full`] | a place without room |
+//! | [`fallback`] | the local CA's certificate until there is one |
 mod dialects;
 mod engine;
+mod fallback;
+mod full;
 mod keeping;
 mod scene;
 mod side;
@@ -248,6 +252,8 @@ fn unavailable_ca_is_obeyed(response: &'static str, told: &str) -> Result<(), Fa
 pub(crate) fn trials() -> Vec<Trial> {
     let mut tests = engine::tests();
     tests.extend(keeping::tests());
+    tests.extend(full::tests());
+    tests.extend(fallback::tests());
     tests.extend(own_tests());
     tests.extend(dialects::tests());
     side::side_by_side(tests)

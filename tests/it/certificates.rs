@@ -1,12 +1,13 @@
-//! A throw-away CA with a server's and a client's certificate, and one that it has not signed.
+//! A throw-away CA with a server's certificate, clients' with and without a common name, and one that
+//! it has not signed.
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, SanType,
 };
 
-/// Writes `ca.pem`, `cert.pem`, `key.pem`, `client-*.pem` and `stray-*.pem`.
+/// Writes `ca.pem`, `cert.pem`, `key.pem`, `client-*.pem`, `nameless-*.pem` and `stray-*.pem`.
 pub(crate) fn write(folder: &Path) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
@@ -18,14 +19,19 @@ pub(crate) fn write(folder: &Path) {
     for (base, name, signed) in [
         ("", "dns.example.org", true),
         ("client-", "client.example.org", true),
+        ("nameless-", "", true),
         ("stray-", "stray.example.org", false),
     ] {
         let key = KeyPair::generate().unwrap();
-        let mut leaf =
-            CertificateParams::new(vec![name.to_owned(), "localhost".to_owned()]).unwrap();
+        let mut leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         leaf.subject_alt_names
             .push(SanType::IpAddress([127, 0, 0, 1].into()));
-        leaf.distinguished_name.push(DnType::CommonName, name);
+        leaf.distinguished_name = DistinguishedName::new();
+        if !name.is_empty() {
+            leaf.subject_alt_names
+                .push(SanType::DnsName(name.try_into().unwrap()));
+            leaf.distinguished_name.push(DnType::CommonName, name);
+        }
         leaf.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,

@@ -159,6 +159,51 @@ fn answers_are_as_a_ca_wants_them() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Where the alias of a challenge's name leads TXT records are as they are at the challenge's name
+/// itself; everything else is the zone's.
+fn the_end_of_an_alias_is_answered() -> Result<(), Failed> {
+    let scene = Scene::new();
+    let end = "End.dyn.share.test.";
+    scene.leave("end", "end.dyn.share.test", "value");
+    scene.folder.write(
+        "certs/corten/aliases/ns.share.test.json",
+        r#"{"_acme-challenge.ns.share.test": "end.dyn.share.test.", "x": "..", "y": "www.elsewhere.test."}"#,
+    );
+    let _server = scene.start("");
+    until("the alias is known", || {
+        ask(scene.other, end, "TXT", &[]).answers() == ["\"value\""]
+    });
+    for carrier in [&[][..], &[("tcp", "")]] {
+        let reply = ask(scene.dns, end, "TXT", carrier);
+        assert_eq!(reply.answers(), ["\"value\""], "whatever acl says");
+        assert!(reply.flag_names().contains("aa"), "{}", reply.flag_names());
+        let (ttl, owner) = (reply.records[0].ttl, reply.records[0].owner.as_str());
+        assert_eq!((ttl, owner), (0, end));
+    }
+    // The zone has no such name: it exists now. Others do not, and none is another zone's.
+    for (name, rcode) in [
+        (end, "NOERROR"),
+        ("dyn.share.test", "NOERROR"),
+        ("dne.dyn.share.test", "NXDOMAIN"),
+    ] {
+        assert_eq!(ask(scene.dns, name, "A", &[]).rcode_name(), rcode, "{name}");
+    }
+    for (name, rtype) in [
+        (end, "A"),
+        ("www.elsewhere.test", "TXT"),
+        ("end.test", "TXT"),
+    ] {
+        let reply = ask(scene.other, name, rtype, &[]);
+        assert_eq!(reply.rcode_name(), "REFUSED", "{name} {rtype}");
+    }
+    scene.take_away("end");
+    until("nothing is left, and nobody has kept it", || {
+        ask(scene.dns, end, "TXT", &[]).rcode_name() == "REFUSED"
+            && ask(scene.other, end, "TXT", &[]).rcode_name() == "REFUSED"
+    });
+    Ok(())
+}
+
 /// Servers without a common folder ask one another, and never in a circle.
 fn peers_are_asked() -> Result<(), Failed> {
     let (one, other) = (Scene::new(), Scene::new());
@@ -267,6 +312,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test(
             "challenges::answers_are_as_a_ca_wants_them",
             answers_are_as_a_ca_wants_them,
+        ),
+        Trial::test(
+            "challenges::the_end_of_an_alias_is_answered",
+            the_end_of_an_alias_is_answered,
         ),
         Trial::test("challenges::peers_are_asked", peers_are_asked),
         Trial::test("challenges::certificates_are_seen", certificates_are_seen),

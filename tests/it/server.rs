@@ -171,6 +171,11 @@ impl Process {
         server
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Every line so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.log.lines.lock().unwrap().clone()

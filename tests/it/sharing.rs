@@ -1,218 +1,28 @@
 //! Several servers that share their certificates: one folder or one etcd, a real CA, and a resolver
 //! between them that asks any of the servers.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`fleet`] | the servers, the CA and the resolver |
+//! | [`alias`] | challenges' names that are aliases |
+//! | [`etcd`] | certificates in etcd |
+mod alias;
+mod etcd;
+mod fleet;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::client::{self, Options, Query};
-use crate::server::{Folder, Process, binary, free_port};
-use crate::{certificates, message};
+use crate::client;
+use crate::server::{Process, binary};
+use fleet::{FOLLOWED, Fleet, ISSUED, ORDER, count, installed, issued};
 
-/// The names of every certificate here; the second has a challenge of the same name.
-const NAMES: &str = "ns.share.test *.ns.share.test";
-const NAME: &str = "ns.share.test";
-/// How long an order may take; on a busy machine pebble is slow.
-const ORDER: Duration = Duration::from_secs(60);
 /// When a holder that is gone has been replaced: 30 s without a sign of life, and some for the work.
 const REPLACED: Duration = Duration::from_secs(90);
-
-const ISSUED: &str = "The certificate for .* is live; it expires";
-const FOLLOWED: &str = "The certificate for .* has been renewed by another server and is live";
-
-/// A CA, a resolver, and servers with equal Corefiles.
-struct Fleet {
-    folder: Folder,
-    ca: u16,
-    management: u16,
-    resolver: u16,
-    members: Vec<Member>,
-    certpath: String,
-    validity_seconds: u32,
-}
-
-/// One server's folder and ports.
-struct Member {
-    folder: Folder,
-    dns: u16,
-    tls: u16,
-}
-
-impl Fleet {
-    fn new(count: usize, validity_seconds: u32) -> Self {
-        let folder = Folder::new();
-        certificates::write(folder.path());
-        let member = |_| Member {
-            folder: Folder::new(),
-            dns: free_port(),
-            tls: free_port(),
-        };
-        Self {
-            ca: free_port(),
-            management: free_port(),
-            resolver: free_port(),
-            members: (0..count).map(member).collect(),
-            certpath: folder.path().join("certs").display().to_string(),
-            validity_seconds,
-            folder,
-        }
-    }
-
-    /// Starts pebble, which asks the resolver. It reuses no authorization.
-    fn start_ca(&self) -> Process {
-        let Self {
-            ca,
-            management,
-            validity_seconds,
-            ..
-        } = self;
-        let config = format!(
-            r#"{{"pebble": {{"listenAddress": "127.0.0.1:{ca}", "managementListenAddress": "127.0.0.1:{management}",
-            "certificate": "cert.pem", "privateKey": "key.pem", "httpPort": 5002, "tlsPort": 5001,
-            "ocspResponderURL": "", "externalAccountBindingRequired": false, "certificateValidityPeriod": {validity_seconds}}}}}"#
-        );
-        self.folder.write("pebble.json", &config);
-        let env = [
-            ("PEBBLE_VA_NOSLEEP", "1"),
-            ("PEBBLE_WFE_NONCEREJECT", "0"),
-            ("PEBBLE_AUTHZREUSE", "0"),
-        ];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let resolver = format!("127.0.0.1:{}", self.resolver);
-        let arguments = ["-config", "pebble.json", "-dnsserver", &resolver];
-        let mut process = Process::start(
-            installed("/usr/bin/pebble", "pebble"),
-            &arguments,
-            self.folder.path(),
-            &env.into(),
-            None,
-        );
-        process.wait_serving(*ca);
-        process
-    }
-
-    /// Starts unbound, for which the servers are the name servers of the zone. It goes down label by
-    /// label, and takes any of them.
-    fn start_resolver(&self) -> Process {
-        let mut config = format!(
-            "server:\n use-syslog: no\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n directory: \"{}\"\n pidfile: \"\"\n \
-             interface: 127.0.0.1@{}\n access-control: 127.0.0.0/8 allow\n do-not-query-localhost: no\n do-ip6: no\n \
-             module-config: \"iterator\"\n qname-minimisation: yes\n unknown-server-time-limit: 50\n local-zone: \"test.\" nodefault\n\
-             remote-control:\n control-enable: no\nstub-zone:\n name: \"share.test\"\n",
-            self.folder.path().display(),
-            self.resolver
-        );
-        for member in &self.members {
-            config += &format!(" stub-addr: 127.0.0.1@{}\n", member.dns);
-        }
-        self.folder.write("unbound.conf", &config);
-        let unbound = installed("/usr/sbin/unbound", "unbound");
-        let folder = self.folder.path();
-        let process = Process::start(
-            unbound,
-            &["-c", "unbound.conf"],
-            folder,
-            &BTreeMap::new(),
-            None,
-        );
-        process.wait_for_log("start of service");
-        process
-    }
-
-    fn corefile(&self, member: &Member, more: &str) -> String {
-        let Self {
-            ca,
-            certpath,
-            resolver,
-            ..
-        } = self;
-        let Member { dns, tls, .. } = member;
-        let roots = self.folder.path().join("ca.pem").display().to_string();
-        let data = "hosts {\n  192.0.2.1 share.test\n  192.0.2.2 www.share.test\n }";
-        format!(
-            "tls://share.test:{tls} {{\n bind 127.0.0.1\n tls acme {{\n  domain {NAMES}\n  ca https://127.0.0.1:{ca}/dir\n  \
-             cacert {roots}\n  certpath {certpath}\n  port {dns}\n  resolver 127.0.0.1:{resolver}\n  {more}\n }}\n {data}\n}}\n\
-             share.test:{dns} {{\n bind 127.0.0.1\n acl {{\n  allow net 127.0.0.9/32\n  block\n }}\n cache 3600\n {data}\n}}\n"
-        )
-    }
-
-    /// Starts one server.
-    fn start(&self, at: usize) -> Process {
-        self.start_with(at, "")
-    }
-
-    fn start_with(&self, at: usize, more: &str) -> Process {
-        let member = &self.members[at];
-        Process::serve(&member.folder, &self.corefile(member, more))
-    }
-
-    /// Asks one server over a new TLS connection.
-    fn ask_tls(&self, at: usize) -> Result<message::Message, client::NoAnswer> {
-        let pairs = [("tls", ""), ("sni", NAME), ("timeout", "20")];
-        let opts: Options = pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
-        let trusted = self.folder.path().join("trusted");
-        client::send(
-            &Query::new("www.share.test", "A", &opts),
-            &opts,
-            self.members[at].tls,
-            &trusted,
-        )
-    }
-
-    /// Every server has a certificate that pebble has signed.
-    fn expect_answers(&self) {
-        for at in 0..self.members.len() {
-            let reply = self.ask_tls(at).expect("an answer over TLS");
-            assert_eq!(reply.answers(), ["192.0.2.2"]);
-        }
-    }
-
-    fn trust(&self) {
-        crate::acme::trust(&self.folder, self.management);
-    }
-
-    /// Names of the stored bundles.
-    fn bundles(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut folders = vec![PathBuf::from(&self.certpath)];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "pem") {
-                    found.push(path);
-                }
-            }
-        }
-        found
-    }
-}
-
-fn installed(path: &str, package: &str) -> &'static Path {
-    let path = Box::leak(PathBuf::from(path).into_boxed_path());
-    assert!(
-        path.exists(),
-        "{} is not installed (Debian: apt-get install {package})",
-        path.display()
-    );
-    path
-}
-
-fn count(process: &Process, pattern: &str) -> usize {
-    let pattern = regex::Regex::new(pattern).unwrap();
-    let lines = process.lines();
-    lines.iter().filter(|line| pattern.is_match(line)).count()
-}
-
-/// Certificates that pebble has signed.
-fn issued(ca: &Process) -> usize {
-    count(ca, "Issued certificate serial")
-}
 
 /// Three servers start at once: one asks the CA, which may look at any of them; all have the
 /// certificate. The CA's resolver is kept out by *acl*, and the answers by *cache*: both make way for
@@ -414,82 +224,15 @@ fn replica_only_reads() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The same in etcd: one of two obtains and renews, the challenge is answered by either; etcd goes
-/// away and comes back.
-fn etcd_goes_and_comes() -> Result<(), Failed> {
-    let mut fleet = Fleet::new(2, 20);
-    let (clients, peers) = (free_port(), free_port());
-    // The first member does not exist.
-    let nobody = free_port();
-    fleet.certpath = format!("etcd://127.0.0.1:{nobody},127.0.0.1:{clients}/dns/certificates");
-    let start_etcd = || {
-        let (clients, peers) = (
-            format!("http://127.0.0.1:{clients}"),
-            format!("http://127.0.0.1:{peers}"),
-        );
-        let cluster = format!("default={peers}");
-        let arguments = [
-            "--data-dir",
-            "etcd",
-            "--listen-client-urls",
-            &clients,
-            "--advertise-client-urls",
-            &clients,
-            "--listen-peer-urls",
-            &peers,
-            "--initial-advertise-peer-urls",
-            &peers,
-            "--initial-cluster",
-            &cluster,
-        ];
-        let program = installed("/usr/bin/etcd", "etcd-server");
-        let etcd = Process::start(
-            program,
-            &arguments,
-            fleet.folder.path(),
-            &BTreeMap::new(),
-            None,
-        );
-        etcd.wait_for_log("ready to serve client requests|serving insecure client requests|serving client traffic insecurely");
-        etcd
-    };
-    let mut etcd = start_etcd();
-    let (_resolver, ca) = (fleet.start_resolver(), fleet.start_ca());
-    let servers: Vec<_> = (0..2).map(|at| fleet.start(at)).collect();
-    let live = format!("{ISSUED}|{FOLLOWED}");
-    for server in &servers {
-        server.wait_for_logs(&live, 1, ORDER);
-    }
-    fleet.trust();
-    fleet.expect_answers();
-    assert_eq!(issued(&ca), 1);
-    etcd.signal("KILL");
-    etcd.wait_end(ORDER).expect("it is dead");
-    let failed = "the storage cannot be used: etcd://.*; the old certificate goes on";
-    servers[0].wait_for_logs(failed, 1, ORDER);
-    fleet.expect_answers();
-    let before = servers
-        .iter()
-        .map(|server| count(server, &live))
-        .max()
-        .unwrap_or(0);
-    let _etcd = start_etcd();
-    for server in &servers {
-        server.wait_for_logs(&live, before + 2, ORDER);
-    }
-    fleet.expect_answers();
-    let orders: usize = servers.iter().map(|server| count(server, ISSUED)).sum();
-    assert_eq!(issued(&ca), orders, "every order is one server's");
-    Ok(())
-}
-
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         Trial::test("sharing::one_of_three_obtains", one_of_three_obtains),
         Trial::test("sharing::one_of_three_renews", one_of_three_renews),
         Trial::test("sharing::holder_is_killed_in_any_state", holder_is_killed),
         Trial::test("sharing::holder_is_stopped", holder_is_stopped),
         Trial::test("sharing::replica_only_reads", replica_only_reads),
-        Trial::test("sharing::etcd_goes_and_comes", etcd_goes_and_comes),
-    ]
+    ];
+    trials.extend(alias::trials());
+    trials.extend(etcd::trials());
+    trials
 }

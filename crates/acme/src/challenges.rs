@@ -6,12 +6,14 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`elsewhere`] | values that other servers serve: in the storage, and asked of peers |
+//! | [`ends`] | names that aliases of challenges' names lead to |
 //! | [`peers`] | the question to a peer |
 mod elsewhere;
+mod ends;
 mod peers;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -21,6 +23,7 @@ use crate::spec::Spec;
 use crate::storage::Storage;
 use elsewhere::Elsewhere;
 pub(crate) use elsewhere::SETTLE;
+pub(crate) use ends::Published;
 pub use peers::PEER_OPTION;
 
 /// What stands in front of a name whose control is to be shown, alone or behind a label of an
@@ -40,6 +43,9 @@ pub enum Answer {
     /// TXT values, all of which are to be served. None: there is no TXT record, but the name exists,
     /// because a pending challenge is below it.
     Values(Arc<[String]>),
+    /// The same at a name that the alias of a challenge's name leads to: what it has of other types is
+    /// its zone's.
+    Beside(Arc<[String]>),
     /// Another server may know: [`Challenges::find`] asks.
     Elsewhere,
 }
@@ -56,10 +62,12 @@ pub enum Asker {
 /// Names and TXT values of pending challenges.
 pub struct Challenges {
     any: AtomicBool,
+    /// A bit for each length of a name that an alias leads to: any other name costs no more than that.
+    ends: AtomicU64,
     /// By a name's hash: a change copies one of them, not thousands of names.
     places: [ArcSwap<Places>; PLACES],
-    /// Held while one of `places` is exchanged: how many names there are.
-    change: Mutex<usize>,
+    /// Held while one of `places` is exchanged.
+    change: Mutex<Counts>,
     responder: Mutex<Option<Arc<dyn Responder>>>,
 }
 
@@ -74,8 +82,29 @@ pub trait Responder: Send + Sync {
 /// A value that is served until this is dropped.
 pub struct Pending {
     challenges: Arc<Challenges>,
+    kind: Kind,
+    /// Under which name it is noted.
+    key: Vec<u8>,
+    /// The name whose control is to be shown.
     base: Vec<u8>,
     token: Token,
+}
+
+/// How a name comes to have values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It is a challenge's.
+    Challenge,
+    /// An alias of a challenge's name leads to it.
+    End,
+}
+
+/// How many names there are.
+#[derive(Default)]
+struct Counts {
+    names: usize,
+    /// Those that aliases lead to, by the bit of their length.
+    ends: BTreeMap<u32, usize>,
 }
 
 /// The names of a certificate that this process looks after.
@@ -96,6 +125,8 @@ pub(crate) struct Token {
 struct Places {
     /// By the name that a certificate is for, in wire form; a wildcard's is that of its parent.
     bases: HashMap<Vec<u8>, Base>,
+    /// By the name that an alias of a challenge's name leads to.
+    ends: HashMap<Vec<u8>, Base>,
     /// Those names, and all above them but the root: they exist, because of so many.
     parents: HashMap<Vec<u8>, usize>,
 }
@@ -112,6 +143,7 @@ impl Default for Challenges {
     fn default() -> Self {
         Self {
             any: AtomicBool::new(false),
+            ends: AtomicU64::new(0),
             places: std::array::from_fn(|_| ArcSwap::default()),
             change: Mutex::default(),
             responder: Mutex::default(),
@@ -122,31 +154,33 @@ impl Default for Challenges {
 impl Challenges {
     /// What to answer for a name in wire form, lower-cased.
     pub fn lookup(&self, name: &[u8]) -> Answer {
-        let Some(base) = self.base(name) else {
-            return Answer::NotOurs;
-        };
-        let places = self.place(base).load();
-        let Some(base) = places.bases.get(base) else {
-            return Answer::NotOurs;
-        };
-        if base.elsewhere.iter().any(|place| !place.is_fresh(name)) {
-            return Answer::Elsewhere;
+        let mut answer = Answer::NotOurs;
+        for (kind, key) in self.keys(name) {
+            let places = self.place(key).load();
+            let Some(base) = places.of(kind).get(key) else {
+                continue;
+            };
+            if base.elsewhere.iter().any(|place| !place.is_fresh(name)) {
+                return Answer::Elsewhere;
+            }
+            answer = answer.and(base.answer(kind, name));
         }
-        base.answer(name)
+        answer
     }
 
     /// The same, with what other servers say; never [`Answer::Elsewhere`].
     pub async fn find(&self, name: &[u8], asker: Asker) -> Answer {
-        let Some(key) = self.base(name) else {
-            return Answer::NotOurs;
-        };
-        let Some(base) = self.place(key).load().bases.get(key).cloned() else {
-            return Answer::NotOurs;
-        };
-        for place in &base.elsewhere {
-            place.look(name, asker).await;
+        let mut answer = Answer::NotOurs;
+        for (kind, key) in self.keys(name) {
+            let Some(base) = self.place(key).load().of(kind).get(key).cloned() else {
+                continue;
+            };
+            for place in &base.elsewhere {
+                place.look(name, asker).await;
+            }
+            answer = answer.and(base.answer(kind, name));
         }
-        base.answer(name)
+        answer
     }
 
     /// Whether the process looks after a certificate whose challenges have this name, pending or
@@ -154,6 +188,12 @@ impl Challenges {
     pub fn is_managed(&self, name: &[u8]) -> bool {
         self.base(name)
             .is_some_and(|base| self.place(base).load().bases.contains_key(base))
+    }
+
+    /// Whether an alias of such a name leads to this one, whose TXT records are then ours.
+    pub fn is_end(&self, name: &[u8]) -> bool {
+        self.end(name)
+            .is_some_and(|end| self.place(end).load().ends.contains_key(end))
     }
 
     /// Whether a name exists because a challenge's name is below it, whatever a zone's data say
@@ -172,10 +212,15 @@ impl Challenges {
     pub fn publish_name(self: &Arc<Self>, name: &str, value: String) -> Pending {
         let name = wire(name);
         let base = base_of(&name).unwrap_or(&name).to_vec();
-        let token = Token { name, value };
-        self.change(&base, |base| base.tokens.push(token.clone()));
+        self.serve(Kind::Challenge, base.clone(), base, Token { name, value })
+    }
+
+    fn serve(self: &Arc<Self>, kind: Kind, key: Vec<u8>, base: Vec<u8>, token: Token) -> Pending {
+        self.change(kind, &key, |base| base.tokens.push(token.clone()));
         Pending {
             challenges: Arc::clone(self),
+            kind,
+            key,
             base,
             token,
         }
@@ -194,7 +239,8 @@ impl Challenges {
             }
         }
         for (base, place) in &places {
-            self.change(base, |base| base.elsewhere.push(Arc::clone(place)));
+            let place = Arc::clone(place);
+            self.change(Kind::Challenge, base, |base| base.elsewhere.push(place));
         }
         Managed {
             challenges: Arc::clone(self),
@@ -227,6 +273,18 @@ impl Challenges {
             .flatten()
     }
 
+    /// The name itself, if an alias may lead to it.
+    fn end<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
+        (self.ends.load(Acquire) & 1 << length_bit(name) != 0).then_some(name)
+    }
+
+    /// Under which names there may be values for one.
+    fn keys<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = (Kind, &'n [u8])> + use<'n> {
+        let base = self.base(name).map(|base| (Kind::Challenge, base));
+        let end = self.end(name).map(|end| (Kind::End, end));
+        base.into_iter().chain(end)
+    }
+
     /// Where a name is noted.
     fn place(&self, name: &[u8]) -> &ArcSwap<Places> {
         // FNV-1a.
@@ -237,8 +295,8 @@ impl Challenges {
     }
 
     /// Changes what there is of a name; nothing is left of one without values.
-    fn change(&self, name: &[u8], change: impl FnOnce(&mut Base)) {
-        let mut count = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+    fn change(&self, kind: Kind, name: &[u8], change: impl FnOnce(&mut Base)) {
+        let mut counts = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let exchange = |name: &[u8], change: &mut dyn FnMut(&mut Places)| {
             let place = self.place(name);
             let mut places = Places::clone(&place.load());
@@ -247,46 +305,80 @@ impl Challenges {
         };
         let (mut change, mut was, mut is) = (Some(change), false, false);
         exchange(name, &mut |places| {
-            was = places.bases.contains_key(name);
-            let base = places.bases.entry(name.to_vec()).or_default();
+            let bases = places.of_mut(kind);
+            was = bases.contains_key(name);
+            let base = bases.entry(name.to_vec()).or_default();
             if let Some(change) = change.take() {
                 change(base);
             }
             is = !base.tokens.is_empty() || !base.elsewhere.is_empty();
             if !is {
-                places.bases.remove(name);
+                bases.remove(name);
             }
         });
         if was == is {
             return;
         }
+        let step = |count: &mut usize| {
+            *count = match is {
+                true => *count + 1,
+                false => count.saturating_sub(1),
+            };
+            *count
+        };
         let mut above = name;
         while let Some((_, parent)) = split(above) {
             exchange(above, &mut |places| {
                 let names = places.parents.entry(above.to_vec()).or_default();
-                *names = if is {
-                    *names + 1
-                } else {
-                    names.saturating_sub(1)
-                };
-                if *names == 0 {
+                if step(names) == 0 {
                     places.parents.remove(above);
                 }
             });
             above = parent;
         }
-        *count = if is {
-            *count + 1
-        } else {
-            count.saturating_sub(1)
-        };
-        self.any.store(*count > 0, Release);
+        self.any.store(step(&mut counts.names) > 0, Release);
+        if kind == Kind::End {
+            step(counts.ends.entry(length_bit(name)).or_default());
+            let lengths = counts.ends.iter().filter(|(_, count)| **count > 0);
+            let bits = lengths.fold(0, |bits, (bit, _)| bits | 1 << bit);
+            self.ends.store(bits, Release);
+        }
+    }
+}
+
+impl Places {
+    fn of(&self, kind: Kind) -> &HashMap<Vec<u8>, Base> {
+        match kind {
+            Kind::Challenge => &self.bases,
+            Kind::End => &self.ends,
+        }
+    }
+
+    fn of_mut(&mut self, kind: Kind) -> &mut HashMap<Vec<u8>, Base> {
+        match kind {
+            Kind::Challenge => &mut self.bases,
+            Kind::End => &mut self.ends,
+        }
+    }
+}
+
+impl Answer {
+    /// Both: a name may be a challenge's, and the end of another one's alias.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::NotOurs, answer) | (answer, Self::NotOurs) => answer,
+            (Self::Values(own), Self::Beside(others)) => {
+                let others = others.iter().filter(|value| !own.contains(value));
+                Self::Values(own.iter().chain(others).cloned().collect())
+            }
+            (answer, _) => answer,
+        }
     }
 }
 
 impl Base {
     /// All values of the name, wherever they are.
-    fn answer(&self, name: &[u8]) -> Answer {
+    fn answer(&self, kind: Kind, name: &[u8]) -> Answer {
         let memos: Vec<_> = self.elsewhere.iter().map(|place| place.memo()).collect();
         let others = memos.iter().flatten().flat_map(|memo| memo.tokens());
         let (mut values, mut exists) = (Vec::<String>::new(), false);
@@ -299,9 +391,10 @@ impl Base {
                 exists |= is_below(&token.name, name);
             }
         }
-        match values.is_empty() && !exists {
-            true => Answer::NotOurs,
-            false => Answer::Values(values.into()),
+        match kind {
+            Kind::Challenge if !values.is_empty() || exists => Answer::Values(values.into()),
+            Kind::End if !values.is_empty() => Answer::Beside(values.into()),
+            _ => Answer::NotOurs,
         }
     }
 }
@@ -315,9 +408,7 @@ impl Pending {
     }
 
     fn elsewhere(&self) -> Vec<Arc<Elsewhere>> {
-        let places = self.challenges.place(&self.base).load();
-        let base = places.bases.get(&self.base);
-        base.map(|base| base.elsewhere.clone()).unwrap_or_default()
+        self.challenges.elsewhere(&self.base)
     }
 }
 
@@ -332,7 +423,7 @@ impl Drop for Pending {
                 }
             });
         }
-        self.challenges.change(&self.base, |base| {
+        self.challenges.change(self.kind, &self.key, |base| {
             if let Some(at) = base.tokens.iter().position(|token| *token == self.token) {
                 base.tokens.remove(at);
             }
@@ -343,7 +434,8 @@ impl Drop for Pending {
 impl Drop for Managed {
     fn drop(&mut self) {
         for (base, place) in &self.places {
-            self.challenges.change(base, |base| {
+            self.challenges.take_up(place, BTreeMap::new());
+            self.challenges.change(Kind::Challenge, base, |base| {
                 base.elsewhere.retain(|other| !Arc::ptr_eq(other, place));
             });
         }
@@ -358,6 +450,11 @@ fn base_of(name: &[u8]) -> Option<&[u8]> {
     }
     let (second, behind) = split(rest)?;
     (first.first() == Some(&b'_') && second == CHALLENGE).then_some(behind)
+}
+
+/// The bit of a name's length.
+fn length_bit(name: &[u8]) -> u32 {
+    name.len() as u32 % u64::BITS
 }
 
 /// The first label, and the name behind it; nothing for the root.

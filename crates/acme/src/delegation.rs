@@ -9,8 +9,6 @@ use corten_wire::{Name, RecordType};
 use crate::dns::{self, Carrier, rcode};
 use crate::problem::told;
 
-/// Aliases that are followed.
-const ALIASES_MAX: usize = 8;
 /// Delegations that are followed.
 const DELEGATIONS_MAX: usize = 16;
 /// Servers of a zone that are asked about another.
@@ -23,7 +21,7 @@ const ADDRESSES_MAX: usize = 32;
 /// The authoritative servers of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Authority {
-    /// The name that holds the answer: the one asked for, or what it is an alias of.
+    /// The name that holds the answer.
     pub(crate) name: Name,
     /// Its zone.
     pub(crate) zone: Name,
@@ -71,8 +69,7 @@ pub(crate) async fn find(
     name: &Name,
     port: u16,
 ) -> Result<Authority, NotFound> {
-    let name = follow_aliases(resolvers, name).await;
-    let (mut zone, hosts) = nearest_zone(resolvers, &name).await?;
+    let (mut zone, hosts) = nearest_zone(resolvers, name).await?;
     let mut servers = Servers::default();
     servers.add_hosts(resolvers, &hosts, port).await;
     // What the zone above hands out may differ from what the zone says of itself; both are asked.
@@ -84,7 +81,7 @@ pub(crate) async fn find(
         }
     }
     for _ in 0..DELEGATIONS_MAX {
-        let Some(referral) = servers.refer(&zone, &name).await else {
+        let Some(referral) = servers.refer(&zone, name).await else {
             break;
         };
         servers = Servers::default();
@@ -97,7 +94,7 @@ pub(crate) async fn find(
             servers.nowhere.join("; ")
         ))),
         false => Ok(Authority {
-            name,
+            name: name.clone(),
             zone,
             servers: servers.found,
         }),
@@ -191,28 +188,6 @@ fn referral(message: &Message, zone: &Name, name: &Name) -> Option<Referral> {
         glue: glue.collect(),
         hosts,
     })
-}
-
-async fn follow_aliases(resolvers: &[SocketAddr], name: &Name) -> Name {
-    let mut name = name.clone();
-    for _ in 0..ALIASES_MAX {
-        // A server of ours may say nothing about a name that has no challenge yet.
-        let Ok(message) = dns::resolve(resolvers, &name, RecordType::CNAME).await else {
-            break;
-        };
-        let target = message
-            .answers
-            .iter()
-            .find_map(|record| match &record.data {
-                RData::CNAME(target) if owned(record, &name) => ours(&target.0),
-                _ => None,
-            });
-        match target {
-            Some(target) => name = target,
-            None => break,
-        }
-    }
-    name
 }
 
 /// The nearest zone above a name whose NS records resolvers know.
@@ -327,11 +302,11 @@ fn words(message: &Message, values: &[String], over: &str) -> String {
     }
 }
 
-fn owned(record: &Record, name: &Name) -> bool {
+pub(crate) fn owned(record: &Record, name: &Name) -> bool {
     ours(&record.name).is_some_and(|owner| owner == *name)
 }
 
 /// A name of the library as one of ours; letter case does not count.
-fn ours(name: &corten_wire::typed::rr::Name) -> Option<Name> {
+pub(crate) fn ours(name: &corten_wire::typed::rr::Name) -> Option<Name> {
     name.to_ascii().parse().ok()
 }

@@ -22,6 +22,13 @@ use crate::spec::{self, Spec};
 use crate::storage::{Lease, Storage};
 use crate::store::{Store, short_hash};
 
+/// Where it is kept.
+pub(crate) const FOLDER: &str = "corten/internal";
+/// What whoever works with it holds.
+pub(crate) const LOCK: &str = "corten/internal/lock";
+/// The root that clients are to trust.
+pub(crate) const ROOT: &str = "corten/internal/root.pem";
+
 const ROOT_DAYS: i64 = 3650;
 const INTERMEDIATE_DAYS: i64 = 7;
 const LEAF_HOURS: i64 = 24;
@@ -35,13 +42,13 @@ const BACKDATE: Duration = Duration::minutes(5);
 const MARGIN: Duration = Duration::minutes(1);
 
 /// The roots of a local CA, as they are stored: the one in use, its successor, and the one before.
-/// None where the specification is for another CA.
+/// None where the specification does without it.
 pub async fn roots(spec: &Spec) -> io::Result<Vec<String>> {
     let mut roots = Vec::new();
-    if spec.issuer == spec::Issuer::Internal {
+    if spec.issuer == spec::Issuer::Internal || spec.options.fallback_internal {
         let store = Store::new(spec);
         for which in ["root", "next-root", "old-root"] {
-            let key = format!("{}/{which}.pem", store.issuer_folder());
+            let key = format!("{FOLDER}/{which}.pem");
             if let Some(octets) = store.storage().get(&key).await? {
                 roots.push(String::from_utf8_lossy(&octets).into_owned());
             }

@@ -6,7 +6,7 @@
 //! | [`manager`] | one entry for each wanted certificate, outliving configurations; obtains and renews |
 //! | [`machine`], [`backoff`] | when to act: functions of time and of what is there, without I/O |
 //! | [`attempt`] | one attempt to obtain a certificate: which CA, what is looked at before |
-//! | [`preflight`], [`delegation`], [`dns`] | what the CA will see, asked of the name servers it will ask |
+//! | [`preflight`], [`delegation`], [`alias`], [`dns`] | what the CA will see, asked of the name servers it will ask |
 //! | [`account`], [`order`], [`ari`] | ACME (RFC 8555, RFC 9773); with [`problem`] and [`http`] the only modules that name the ACME library |
 //! | [`problem`] | what can go wrong with an order, in words |
 //! | [`http`] | requests to the CA: deadlines, roots, what a status line says |
@@ -22,6 +22,7 @@
 //! The answers to challenges are handed to whoever serves DNS through [`Challenges`]; nothing here
 //! opens a server socket.
 mod account;
+mod alias;
 mod ari;
 mod attempt;
 mod backoff;

@@ -1,7 +1,9 @@
 //! One entry for each wanted certificate. Entries outlive configurations: a reload finds the one
 //! that is there.
 mod alarm;
+mod aliases;
 mod pace;
+mod stand_in;
 mod suggest;
 mod work;
 
@@ -15,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::ari::{self, Suggestion};
 use crate::attempt::Limits;
@@ -27,6 +30,7 @@ use crate::spec::{Issuer, Spec};
 use crate::store::{RETRY, Store, stored_at};
 use alarm::Alarms;
 use pace::Pace;
+use stand_in::StandIn;
 
 /// Resolvers beside the system's.
 const UPSTREAMS_MAX: usize = 8;
@@ -52,7 +56,7 @@ pub struct Entry {
     limits: Limits,
     challenges: Arc<Challenges>,
     /// Other servers' challenges of these names are answered as long as this lives.
-    _managed: Option<Managed>,
+    managed: Option<Managed>,
     live: ArcSwapOption<CertifiedKey>,
     state: Mutex<State>,
     started: AtomicBool,
@@ -86,10 +90,14 @@ struct State {
     stored: Option<String>,
     /// The certificate that is live and could not be stored.
     unstored: Option<Bundle>,
+    /// The local CA's is live, for want of another.
+    stand_in: Option<StandIn>,
     /// A stopgap has been looked for.
     sought: bool,
     /// Before then it is not replaced.
     rest: Option<SystemTime>,
+    /// When aliases of challenges' names were looked for.
+    aliases_sought: Option<Instant>,
     /// What was said last about waiting for others or for the storage.
     waiting: Option<String>,
 }
@@ -138,7 +146,8 @@ impl Manager {
             let names = &entry.spec.names;
             let shares =
                 |other: &&Arc<Entry>| other.spec.names.iter().any(|name| names.contains(name));
-            if let Some(other) = known.iter().find(shares) {
+            let mut others = known.iter().filter(shares);
+            if let Some(other) = others.find(|other| other.has_certificate()) {
                 entry.borrow(other);
             }
         }
@@ -181,7 +190,7 @@ impl Entry {
             Issuer::Acme { .. } => Some(challenges.manage(&spec, store.storage())),
         };
         let entry = Self {
-            _managed: managed,
+            managed,
             metrics: Metrics::of(spec.names.first().map_or("", String::as_str)),
             upstreams: Arc::clone(&manager.upstreams),
             pace: Arc::clone(&manager.pace),
@@ -290,7 +299,9 @@ impl Entry {
             state.stored = stored;
             state.waiting = None;
             state.borrowed = false;
+            state.stand_in = None;
         }
+        self.metrics.set_stand_in(false);
         self.set_due();
         self.live.store(Some(Arc::clone(bundle.certified())));
         self.serial.send_modify(|serial| *serial += 1);
@@ -319,6 +330,7 @@ impl Entry {
             let mut state = self.state();
             state.validity = Some(bundle.validity());
             state.borrowed = true;
+            state.stand_in = None;
         }
         self.live.store(Some(Arc::clone(bundle.certified())));
         self.serial.send_modify(|serial| *serial += 1);
@@ -375,11 +387,13 @@ async fn keep(entry: Weak<Entry>) {
         // What fails here is told by the next attempt.
         let _ = strong.follow().await;
         strong.store_again().await;
+        strong.look_for_aliases().await;
         strong.ask_when().await;
         let pause = match strong.decide(SystemTime::now()) {
-            Decision::Obtain => strong.obtain().await,
+            Decision::Obtain => strong.obtain_or_stand_in().await,
             Decision::Wait(time) => time.min(WATCH),
         };
+        strong.stand_in(false).await;
         drop(strong);
         tokio::time::sleep(pause).await;
     }

@@ -11,6 +11,7 @@ const EXPIRY: &str = "coredns_tls_acme_expiry_timestamp_seconds";
 const DUE: &str = "coredns_tls_acme_renewal_due_timestamp_seconds";
 const RENEWED: &str = "coredns_tls_acme_last_renewal_timestamp_seconds";
 const STORAGE: &str = "coredns_tls_acme_storage_ok";
+const STAND_IN: &str = "coredns_tls_acme_fallback";
 const FAILURES: &str = "coredns_tls_acme_failures_total";
 
 /// Metrics of one certificate. They go with the last entry that has them.
@@ -21,6 +22,7 @@ pub(crate) struct Metrics {
     due: Gauge,
     renewed: Gauge,
     storage: Gauge,
+    stand_in: Gauge,
     failures: [Counter; Failure::ALL.len()],
 }
 
@@ -54,6 +56,10 @@ impl Metrics {
                 "When a certificate was obtained last by this process; 0 for never.",
             ),
             storage,
+            stand_in: gauge(
+                STAND_IN,
+                "Whether a certificate of the local CA serves, for want of another.",
+            ),
             failures: Failure::ALL.map(|kind| {
                 let labels = [("kind", kind.as_str()), ("name", name)];
                 registry().counter(
@@ -80,6 +86,11 @@ impl Metrics {
     /// Whether something can be stored.
     pub(crate) fn set_storage(&self, works: bool) {
         self.storage.set(i64::from(works));
+    }
+
+    /// Whether the local CA's is served, for want of another.
+    pub(crate) fn set_stand_in(&self, serves: bool) {
+        self.stand_in.set(i64::from(serves));
     }
 
     /// An attempt failed.
@@ -111,7 +122,7 @@ impl Drop for Metrics {
             return;
         }
         let labels = [("name", self.name.as_str())];
-        for metric in [EXPIRY, DUE, RENEWED, STORAGE] {
+        for metric in [EXPIRY, DUE, RENEWED, STORAGE, STAND_IN] {
             registry().remove(metric, &labels);
         }
         for kind in Failure::ALL {

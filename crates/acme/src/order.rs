@@ -143,9 +143,9 @@ impl Order<'_> {
         let mut served = Vec::with_capacity(proofs.len());
         for proof in &proofs {
             let name = format!("{}.{}", proof.prefix, bare(&proof.domain));
-            let pending = self.challenges.publish_name(&name, proof.value.clone());
-            pending.share().await;
-            served.push(pending);
+            let alias = self.places.alias(&name).await;
+            let published = self.challenges.publish(&name, &alias, &proof.value);
+            served.extend(published.await.served);
         }
         // Whoever is asked, and cannot be seen from here, has looked by then.
         if !served.is_empty() {

@@ -14,8 +14,9 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::alias::{self, Alias};
 use crate::backoff::Failure;
-use crate::challenges::Challenges;
+use crate::challenges::{Challenges, Published};
 use crate::delegation::{self, Authority, NotFound, Saw, Server};
 use crate::dns;
 use crate::http::Directory;
@@ -26,6 +27,8 @@ use crate::spec::{ChallengeKind, Spec};
 const CLOCK_MAX: Duration = Duration::from_secs(300);
 /// Between two looks at servers that do not have the answer yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Other servers of the certificate know of an alias by then.
+const ALIAS_KNOWN: Duration = Duration::from_secs(75);
 /// Characters of a probe's value, as many as a challenge's.
 const PROBE_CHARACTERS: usize = 43;
 
@@ -36,6 +39,7 @@ pub(crate) struct Places {
     port: u16,
     patience: Duration,
     found: Mutex<Vec<(Name, Authority)>>,
+    aliases: Mutex<Vec<(Name, Result<Alias, NotFound>)>>,
 }
 
 /// One thing that was looked at.
@@ -201,7 +205,29 @@ impl Places {
             port,
             patience,
             found: Mutex::default(),
+            aliases: Mutex::default(),
         }
+    }
+
+    /// Where the alias of a record's name leads; the same as long as this lives.
+    pub(crate) async fn alias(&self, record: &str) -> Alias {
+        match record.parse() {
+            Ok(name) => self.follow(&name).await.unwrap_or(Alias::Unknown),
+            Err(_) => Alias::Unknown,
+        }
+    }
+
+    async fn follow(&self, name: &Name) -> Result<Alias, NotFound> {
+        if self.resolvers.is_empty() {
+            return Ok(Alias::Unknown);
+        }
+        let mut aliases = self.aliases.lock().await;
+        if let Some((_, alias)) = aliases.iter().find(|(known, _)| known == name) {
+            return alias.clone();
+        }
+        let alias = alias::follow(&self.resolvers, name).await;
+        aliases.push((name.clone(), alias.clone()));
+        alias
     }
 
     /// Whether anybody can be asked.
@@ -254,7 +280,7 @@ impl Places {
             let of_zone = match &authority {
                 None => String::new(),
                 Some(found) if found.name != wanted => format!(
-                    " ({wanted} is an alias of {}, in the zone {}; only NS records lead to this server)",
+                    " ({wanted} is an alias of {}, where the CA looks then; the nearest zone is {})",
                     found.name, found.zone
                 ),
                 Some(found) => format!(" (the nearest zone is {})", found.zone),
@@ -307,7 +333,9 @@ impl Places {
         if let Some(authority) = found.iter().find(|(known, _)| known == name) {
             return Ok(authority.1.clone());
         }
-        let authority = delegation::find(&self.resolvers, name, self.port).await?;
+        let alias = self.follow(name).await?;
+        let end = alias.end().unwrap_or(name);
+        let authority = delegation::find(&self.resolvers, end, self.port).await?;
         found.push((name.clone(), authority.clone()));
         Ok(authority)
     }
@@ -346,27 +374,26 @@ pub(crate) async fn look(
     if spec.options.challenge == ChallengeKind::DnsPersist01 {
         return findings;
     }
-    let mut bare: Vec<_> = spec
-        .names
-        .iter()
-        .map(|name| name.strip_prefix("*.").unwrap_or(name))
-        .collect();
-    bare.sort_unstable();
-    bare.dedup();
-    let prefix = spec.options.challenge.prefix();
-    let mut probes = Vec::new();
-    for name in bare {
-        let (record, value) = (format!("{prefix}.{name}"), probe_value());
-        let served = challenges.publish_name(&record, value.clone());
-        served.share().await;
-        probes.push((record, value, served));
+    let (mut probes, mut patience) = (Vec::new(), patience);
+    for record in spec.records() {
+        let value = probe_value();
+        let alias = places.alias(&record).await;
+        let Published { served, is_news } = challenges.publish(&record, &alias, &value).await;
+        if is_news && !spec.options.lenient {
+            patience = patience.max(ALIAS_KNOWN);
+        }
+        probes.push((record, alias, value, served));
     }
     // For all of them together: who has not seen one after that time is not going to see the next.
     let until = Instant::now() + patience;
-    for (record, value, _served) in &probes {
+    for (record, alias, value, _served) in &probes {
         let patience = until.saturating_duration_since(Instant::now());
+        let what = match alias.end() {
+            Some(end) => format!("a record of {end}, of which {record} is an alias"),
+            None => format!("a record of {record}"),
+        };
         findings.push(Finding {
-            what: format!("a record of {record}, as the CA will look for it"),
+            what: format!("{what}, as the CA will look for it"),
             verdict: places.look(record, value, patience).await,
         });
     }

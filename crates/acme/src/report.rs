@@ -39,6 +39,8 @@ pub struct Report {
     pub valid_until: Option<String>,
     /// Seconds until it expires; negative behind that.
     pub seconds_left: Option<i64>,
+    /// Until when the local CA's is good that serves for want of one.
+    pub fallback_until: Option<String>,
     /// When it is renewed.
     pub renewal: Option<String>,
     /// Attempts that have failed since the last success.
@@ -70,6 +72,10 @@ pub async fn report(spec: &Spec) -> std::io::Result<Report> {
         due(bundle.validity(), renew_at, window, bundle.chance()).max(paused)
     });
     let validity = bundle.as_ref().map(|bundle| bundle.validity());
+    let stand_in = match bundle.is_none() && spec.options.fallback_internal {
+        true => store.load_stand_in().await,
+        false => None,
+    };
     Ok(Report {
         names: spec.names.clone(),
         ca: match &spec.issuer {
@@ -81,6 +87,7 @@ pub async fn report(spec: &Spec) -> std::io::Result<Report> {
         valid_from: validity.map(|validity| stamp(validity.from)),
         valid_until: validity.map(|validity| stamp(validity.until)),
         seconds_left: validity.map(|validity| seconds_between(now, validity.until)),
+        fallback_until: stand_in.map(|bundle| stamp(bundle.validity().until)),
         renewal: renewal.map(stamp),
         failed_attempts: backoff.attempts,
         next_attempt: (paused > now).then(|| stamp(paused)),

@@ -62,6 +62,8 @@ pub struct Options {
     pub no_renewal_info: bool,
     /// Whether what is seen to be wrong before an order is told and not held against it.
     pub lenient: bool,
+    /// Whether a certificate of the local CA serves while there is none at all.
+    pub fallback_internal: bool,
     /// Whether handshakes are refused once the certificate has expired.
     pub refuse_expired: bool,
     /// How control of the names is shown.
@@ -229,6 +231,17 @@ impl Spec {
     /// Other servers that may know the answer to a challenge.
     pub(crate) fn peers(&self) -> &[SocketAddr] {
         &self.options.peers
+    }
+
+    /// Names of the records that show control, where it does not take an account to know them.
+    pub(crate) fn records(&self) -> Vec<String> {
+        let prefix = self.options.challenge.prefix();
+        let bare = |name: &String| name.strip_prefix("*.").unwrap_or(name).to_owned();
+        let mut names: Vec<_> = self.names.iter().map(bare).collect();
+        names.sort_unstable();
+        names.dedup();
+        let record = |name| format!("{prefix}.{name}");
+        names.into_iter().map(record).collect()
     }
 
     /// Directories of the CAs, in the order in which they are asked; none for the local CA.

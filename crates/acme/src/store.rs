@@ -5,6 +5,7 @@
 //! corten/ISSUER/lock-HASH              who makes that
 //! corten/ISSUER/NAME-HASH/
 //!     bundle-NANOSECONDS.pem           key and chain, newest last; three are kept
+//!     fallback.pem                     the same of the local CA, for want of others
 //!     retry.json                       failed attempts
 //!     lock                             who works at it
 //! certificates/ISSUER/NAME/NAME.crt    CertMagic's layout: read, never written
@@ -33,8 +34,12 @@ use crate::storage::{Lease, Storage};
 pub(crate) const RETRY: &str = "retry.json";
 /// File of what the CA has said about the time to renew.
 pub(crate) const SUGGESTION: &str = "renewal.json";
+/// Key and chain of the local CA, for want of others.
+const STAND_IN: &str = "fallback.pem";
 /// Bundles that are kept, the one in use included.
 const GENERATIONS: usize = 3;
+/// Octets that there must be room for before a certificate is asked for: more than key and chain have.
+const PROBE_OCTETS: usize = 16 << 10;
 /// How long a start waits for a file system.
 const AT_START: Duration = Duration::from_secs(3);
 /// Folders of CAs, and of certificates there, that are looked through for a stopgap.
@@ -269,6 +274,24 @@ impl Store {
         Ok(name)
     }
 
+    /// What the local CA has made for want of a certificate, if it can be used.
+    pub(crate) async fn load_stand_in(&self) -> Option<Bundle> {
+        let key = format!("{}/{STAND_IN}", self.folder);
+        self.read_bundle(&key).await.ok()?
+    }
+
+    /// Keeps that.
+    pub(crate) async fn save_stand_in(&self, bundle: &Bundle) -> io::Result<()> {
+        let key = format!("{}/{STAND_IN}", self.folder);
+        self.storage.put(&key, bundle.pem().as_bytes()).await
+    }
+
+    /// Removes it.
+    pub(crate) async fn forget_stand_in(&self) {
+        let key = format!("{}/{STAND_IN}", self.folder);
+        let _ = self.storage.delete(&key).await;
+    }
+
     /// Names of the bundles, oldest first.
     pub(crate) async fn bundles(&self) -> io::Result<Vec<String>> {
         let mut names = self.storage.list(&self.folder).await?;
@@ -279,12 +302,14 @@ impl Store {
     /// Whether something can be kept at all: no certificate is asked for that would be lost.
     pub(crate) async fn probe(&self) -> io::Result<()> {
         let key = format!("{}/probe-{:08x}", self.folder, rand::random::<u32>());
-        self.storage.put(&key, b"probe").await?;
+        // What is all but full has room for a word, and none for a chain.
+        let probe = b"probe".repeat(PROBE_OCTETS / 5);
+        self.storage.put(&key, &probe).await?;
         let read = self.storage.get(&key).await?;
         self.storage.delete(&key).await?;
-        match read.as_deref() {
-            Some(b"probe") => Ok(()),
-            _ => Err(io::Error::other("what was written was not read back")),
+        match read.as_deref() == Some(&probe[..]) {
+            true => Ok(()),
+            false => Err(io::Error::other("what was written was not read back")),
         }
     }
 

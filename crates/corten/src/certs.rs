@@ -51,7 +51,10 @@ pub(crate) fn main(directives: Vec<&'static Directive>, words: &[String]) -> Exi
 fn row(report: &Report) -> [String; 5] {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let expires = match report.seconds_left {
-        None => "no certificate".to_owned(),
+        None => match &report.fallback_until {
+            Some(until) => format!("no certificate; the local CA's serves until {until}"),
+            None => "no certificate".to_owned(),
+        },
         Some(left) if left <= 0 => format!("{} (EXPIRED)", or_dash(&report.valid_until)),
         Some(left) => format!("{} ({})", or_dash(&report.valid_until), span(left)),
     };

@@ -153,7 +153,7 @@ impl Plugin for Cache {
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         let inner = &*self.inner;
-        if !inner.config.covers(&ex.query) || inner.owed.covers(&ex.query.question.name) {
+        if !inner.config.covers(&ex.query) || inner.owed.covers(&ex.query.question) {
             return Flow::Pass;
         }
         let now = inner.contents.time(ex.received);

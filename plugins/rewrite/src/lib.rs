@@ -200,7 +200,7 @@ impl Plugin for Rewrite {
     }
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
-        if self.owed.covers(&ex.query.question.name) {
+        if self.owed.covers(&ex.query.question) {
             return Flow::Pass;
         }
         match Text::with(|text| self.change(ex, text)) {

@@ -244,7 +244,9 @@ async fn answer(
         Gate::Pass => {
             let name = query.question.name.wire();
             match challenges.find(name, asker(&query)).await {
-                Answer::Values(values) => respond(&query, &mut reply, None, &values),
+                Answer::Values(values) | Answer::Beside(values) => {
+                    respond(&query, &mut reply, None, &values);
+                }
                 // Whoever goes down label by label must come as far as the challenge.
                 _ if challenges.exists(name) => respond(&query, &mut reply, None, &[]),
                 _ => reply.start(&query, Rcode::REFUSED),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use corten_acme::{Answer, Asker, Challenges, PEER_OPTION};
-use corten_plugin::wire::{Name, Owner, Query, Rcode, RecordType, Reply, Section};
+use corten_plugin::wire::{Name, Owner, Query, Question, Rcode, RecordType, Reply, Section};
 use corten_plugin::{
     BoxError, Context, Exchange, Flow, Next, OwedNames, Phase, Plugin, async_trait,
 };
@@ -29,8 +29,9 @@ pub(crate) struct Challenge {
 pub(crate) struct Names(pub(crate) Arc<Challenges>);
 
 impl OwedNames for Names {
-    fn is_owed(&self, name: &Name) -> bool {
-        self.0.is_managed(name.wire())
+    fn is_owed(&self, question: &Question) -> bool {
+        let name = question.name.wire();
+        self.0.is_managed(name) || question.rtype == RecordType::TXT && self.0.is_end(name)
     }
 }
 
@@ -43,8 +44,13 @@ impl Challenge {
     }
 
     fn answer(&self, ex: &mut Exchange, answer: &Answer) -> Flow {
+        let rtype = ex.query.question.rtype;
         match answer {
-            Answer::Values(values) => {
+            // An alias of a challenge's name is the zone's to tell, or nobody would find its end.
+            Answer::Values(_) if rtype == RecordType::CNAME && !ex.excused => Flow::Watch,
+            // At its end everything else is the zone's.
+            Answer::Beside(_) if rtype != RecordType::TXT && !ex.excused => Flow::Watch,
+            Answer::Values(values) | Answer::Beside(values) => {
                 let zones = self.zones.load();
                 let zone = zones
                     .iter()

@@ -37,6 +37,7 @@ pub(crate) const ACME: &[&str] = &[
     "etcd_credentials",
     "etcd_tls",
     "expired",
+    "fallback",
     "fallback_ca",
     "key_type",
     "on_renewal",
@@ -63,6 +64,7 @@ pub(crate) const COREDNS: &[&str] = &[
     "etcd_credentials",
     "etcd_tls",
     "expired",
+    "fallback",
     "fallback_ca",
     "key_type",
     "keylog",
@@ -174,6 +176,10 @@ impl Managed {
             "expired" => {
                 let choices = [("serve", false), ("refuse", true)];
                 options.refuse_expired = one_of(line.one_arg()?, &choices)?;
+            }
+            "fallback" => {
+                let choices = [("internal", true), ("none", false)];
+                options.fallback_internal = one_of(line.one_arg()?, &choices)?;
             }
             "fallback_ca" => {
                 let urls = line.at_least(1)?.iter();

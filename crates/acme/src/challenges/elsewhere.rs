@@ -3,16 +3,18 @@
 //! A server that publishes a value puts it into the storage, below the name that it is about. One
 //! that is asked looks there, at most once a second, and only for names of its own certificates: so
 //! nobody can make it look for names of his choice. Then it may ask peers.
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
+use corten_wire::Name;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{Asker, Token, peers, wire};
+use super::{Asker, Token, peers};
 use crate::storage::Storage;
 use crate::store::short_hash;
 
@@ -31,10 +33,14 @@ const EXPIRY: Duration = Duration::from_secs(3600);
 
 /// Where values for one name may be.
 pub(super) struct Elsewhere {
-    storage: Arc<dyn Storage>,
+    pub(super) storage: Arc<dyn Storage>,
+    /// The name whose control is to be shown.
+    pub(super) domain: String,
     folder: String,
     peers: Vec<SocketAddr>,
     memo: ArcSwapOption<Memo>,
+    /// Where aliases lead that challenges' names are: from record to end.
+    pub(super) aliases: std::sync::Mutex<BTreeMap<String, String>>,
     /// Held by the one who looks; the others wait for what he finds.
     looking: Mutex<()>,
 }
@@ -71,9 +77,11 @@ impl Elsewhere {
     pub(super) fn new(storage: Arc<dyn Storage>, domain: &str, peers: &[SocketAddr]) -> Self {
         Self {
             storage,
+            domain: domain.to_owned(),
             folder: format!("corten/challenges/{domain}"),
             peers: peers.to_vec(),
             memo: ArcSwapOption::empty(),
+            aliases: std::sync::Mutex::default(),
             looking: Mutex::default(),
         }
     }
@@ -126,7 +134,10 @@ impl Elsewhere {
             let mut tokens = Vec::new();
             for (_, kept) in self.kept().await? {
                 if !kept.is_over() {
-                    let name = wire(&kept.name);
+                    let Ok(name) = kept.name.parse::<Name>() else {
+                        continue;
+                    };
+                    let name = name.wire().to_vec();
                     tokens.push(Token {
                         name,
                         value: kept.value,
@@ -216,12 +227,9 @@ fn now() -> u64 {
         .as_secs()
 }
 
-/// A name of ours, whose labels have no octet that needs an escape.
-fn text(mut name: &[u8]) -> String {
-    let mut labels = Vec::new();
-    while let Some((label, rest)) = super::split(name) {
-        labels.push(String::from_utf8_lossy(label).into_owned());
-        name = rest;
-    }
-    labels.join(".")
+/// A name as it is stored.
+fn text(name: &[u8]) -> String {
+    let text = Name::from_wire(name).map(|name| name.to_string());
+    let text = text.unwrap_or_default();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
 }

@@ -17,7 +17,7 @@ pub(super) struct Alarms {
 
 impl Alarms {
     /// Whether it is time to say it, once more or for the first time.
-    fn raise(&mut self, now: SystemTime, expired: bool) -> bool {
+    pub(super) fn raise(&mut self, now: SystemTime, expired: bool) -> bool {
         let silent = self.expired != expired
             || self.raised.is_none_or(|last| {
                 // A clock that was set back must not silence it.
@@ -29,6 +29,12 @@ impl Alarms {
         }
         silent
     }
+}
+
+/// Whether most of the time for a renewal that is due has passed.
+fn is_late(until: SystemTime, due: SystemTime, left: Duration) -> bool {
+    let room = until.duration_since(due).unwrap_or_default();
+    left < room.mul_f64(LATE)
 }
 
 impl Entry {
@@ -55,8 +61,9 @@ impl Entry {
             Ok(left) => {
                 // One that is borrowed is not the one that is to be renewed.
                 let due = state.due.unwrap_or(validity.until);
-                let room = validity.until.duration_since(due).unwrap_or_default();
-                if left < room.mul_f64(LATE) && state.alarms.raise(now, false) {
+                // A CA that revokes wants it renewed in the past: nothing is late because of that.
+                let due = due.max(state.rest.unwrap_or(due));
+                if is_late(validity.until, due, left) && state.alarms.raise(now, false) {
                     let left = left.as_secs();
                     tracing::warn!(target: "plugin/tls", "The certificate for {names} expires in {left} s and could not be renewed so far{why}");
                 }
@@ -77,6 +84,14 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_late_when_half_of_the_time_for_it_has_passed() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (due, left, late) in [(700, 200, false), (700, 100, true), (1000, 5, false)] {
+            assert_eq!(is_late(at(1000), at(due), Duration::from_secs(left)), late);
+        }
+    }
 
     #[test]
     fn it_is_said_once_an_hour_and_when_it_gets_worse() {

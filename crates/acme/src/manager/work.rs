@@ -27,9 +27,12 @@ impl Entry {
         if let Some(backoff) = self.store.load_json(RETRY).await {
             self.state().count_others(backoff);
         }
+        if let Some(managed) = &self.managed {
+            managed.follow_aliases().await?;
+        }
         let newest = self.store.bundles().await?.pop();
         let known = self.state().stored.clone();
-        let (own, borrowed) = (self.live.load().is_some(), self.state().borrowed);
+        let (own, borrowed) = (self.has_certificate(), self.state().borrowed);
         if own && !borrowed && (newest.is_none() || newest <= known) {
             return Ok(());
         }
@@ -107,7 +110,7 @@ impl Entry {
     }
 
     async fn obtain_alone(&self, lease: &dyn Lease) {
-        match self.live.load().is_none() {
+        match !self.has_certificate() {
             true => {
                 tracing::info!(target: "plugin/tls", "Obtaining TLS Certificate, may take a moment")
             }
@@ -175,6 +178,9 @@ impl Entry {
             self.state().stored_backoff = Backoff::default();
         }
         let _ = self.store.save_json(LAST_ERROR, &None::<LastError>).await;
+        if self.spec.options.fallback_internal {
+            self.store.forget_stand_in().await;
+        }
     }
 
     /// How long to wait while others are at work: short enough for certificates that live for
@@ -293,10 +299,11 @@ impl Entry {
     }
 
     fn complain(&self, kind: &str, what: &str, pause: Duration) {
-        let meanwhile = if self.live.load().is_some() {
-            "the old certificate goes on"
-        } else {
-            "handshakes are refused"
+        let meanwhile = match self.live.load().is_some() {
+            true if self.has_certificate() => "the old certificate goes on",
+            true => "the local CA's goes on",
+            false if self.spec.options.fallback_internal => "the local CA is asked",
+            false => "handshakes are refused",
         };
         tracing::error!(target: "plugin/tls", "Certificate for {}: {kind}: {what}; {meanwhile}, next attempt in {} s", self.names(), pause.as_secs());
     }

@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::*;
 use crate::spec::Options;
 
+mod aliases;
+
 /// What a scripted name server says.
 type Script = fn(&str, Type, &mut Message);
 
@@ -66,14 +68,19 @@ impl Net {
         [SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port)]
     }
 
-    async fn look(&self, patience: Duration) -> Verdict {
-        let places = Places {
+    fn places(&self, patience: Duration) -> Places {
+        Places {
             resolvers: self.resolvers().into(),
             peers: Vec::new(),
             port: self.port,
             patience,
             found: Mutex::default(),
-        };
+            aliases: Mutex::default(),
+        }
+    }
+
+    async fn look(&self, patience: Duration) -> Verdict {
+        let places = self.places(patience);
         places.look(RECORD, "value", patience).await
     }
 }
@@ -244,28 +251,6 @@ async fn a_record_that_persists_may_say_more() {
         let saw = delegation::look(server, &asked, wanted).await;
         assert_eq!(saw == Saw::Value, is_shown, "{wanted}: {saw:?}");
     }
-}
-
-/// A resolver that knows an alias to a zone of others.
-fn alias(asked: &str, rtype: Type, message: &mut Message) {
-    match (asked, rtype) {
-        ("_acme-challenge.ns1.example.org.", Type::CNAME) => {
-            let target = RData::CNAME(CNAME(name("x.org.")));
-            message.add_answer(Record::from_rdata(name(asked), 60, target));
-        }
-        ("ns.org.", Type::A) => drop(message.add_answer(a("ns.org.", 4))),
-        _ => resolver(asked, rtype, message),
-    }
-}
-
-#[tokio::test]
-async fn an_alias_is_told() {
-    let net = Net::start(&[(1, true, alias), (4, true, denies)]).await;
-    let verdict = net.look(Duration::ZERO).await;
-    assert!(
-        matches!(&verdict, Verdict::Bad(words) if words.contains("is an alias of x.org., in the zone org.; only NS records lead to this server")),
-        "{verdict:?}"
-    );
 }
 
 /// CAA records of `example.org`, for one CA; of `closed.example.org`, for none.

@@ -2,9 +2,10 @@
 //! descriptions.
 //!
 //! A lease is a key that etcd itself removes when its holder is silent.
+mod connection;
+
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -15,26 +16,21 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use http_body_util::Full;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::{LEASE_BEAT, LEASE_STALE, Lease, Storage, VALUE_OCTETS_MAX, lost};
+use crate::problem::told;
+pub use connection::EtcdTls;
 
 /// One request to one member; another one is tried after that.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Octets of a response; Base64 makes values longer by a third, and there may be many keys.
-const RESPONSE_OCTETS_MAX: usize = 8 << 20;
 /// Keys of one list.
 const KEYS_MAX: usize = 1000;
+/// What etcd says of a token that has expired, that a member has forgotten when it started, or that is
+/// from before a change of users and roles.
+const STALE: [&str; 2] = ["invalid auth token", "revision of auth store is old"];
 
 /// An etcd cluster, as the configuration says it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -47,15 +43,6 @@ pub struct EtcdLocation {
     pub credentials: Option<(String, String)>,
     /// How the connection is encrypted; nothing for in the clear.
     pub tls: Option<EtcdTls>,
-}
-
-/// Certificates of the connection to etcd.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct EtcdTls {
-    /// PEM file of the roots; nothing for the system's.
-    pub roots: Option<PathBuf>,
-    /// PEM files of our own certificate and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl fmt::Debug for EtcdLocation {
@@ -110,8 +97,7 @@ impl Client {
     /// Posts to the cluster; a member that cannot be reached is passed over.
     async fn call(&self, path: &str, body: Value) -> io::Result<Value> {
         match self.call_with_token(path, &body).await {
-            Err(Failure::Refused(text)) if text.contains("invalid auth token") => {
-                // It expires, and is forgotten when a member starts.
+            Err(Failure::Refused(text)) if STALE.iter().any(|stale| text.contains(stale)) => {
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.call_with_token(path, &body).await
             }
@@ -182,8 +168,6 @@ impl Client {
         token: Option<&str>,
     ) -> Result<Value, Failure> {
         let transport = Failure::Transport;
-        let stream = TcpStream::connect(endpoint).await.map_err(transport)?;
-        stream.set_nodelay(true).map_err(transport)?;
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(path)
@@ -195,24 +179,15 @@ impl Client {
         let request = request
             .body(Full::new(Bytes::from(body.to_string())))
             .map_err(|error| transport(io::Error::other(error)))?;
-        let (status, body) = match &self.location.tls {
-            None => exchange(stream, request).await,
-            Some(tls) => {
-                let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
-                let host = host
-                    .trim_start_matches('[')
-                    .trim_end_matches(']')
-                    .to_owned();
-                let name = ServerName::try_from(host)
-                    .map_err(|error| transport(io::Error::other(error)))?;
-                let config = Arc::new(client_config(tls).map_err(transport)?);
-                let stream = TlsConnector::from(config).connect(name, stream).await;
-                exchange(stream.map_err(transport)?, request).await
-            }
-        }
-        .map_err(transport)?;
-        let value: Value = serde_json::from_slice(&body)
-            .map_err(|_| transport(io::Error::other(format!("HTTP status {status}"))))?;
+        let tls = self.location.tls.as_ref();
+        let (status, body) = connection::ask(endpoint, tls, request)
+            .await
+            .map_err(transport)?;
+        let value: Value = serde_json::from_slice(&body).map_err(|_| {
+            // Such as that it speaks TLS only.
+            let text = told(String::from_utf8_lossy(&body).trim());
+            transport(io::Error::other(format!("HTTP status {status}: {text}")))
+        })?;
         match value.get("error").or_else(|| value["result"].get("error")) {
             None if status.is_success() => Ok(value),
             // Such a member waits for the others, and they for it.
@@ -229,69 +204,22 @@ impl Client {
             Failure::Transport(error) => {
                 io::Error::new(error.kind(), format!("{}: {error}", self.location))
             }
-            Failure::Refused(text) => io::Error::other(format!("{}: {text}", self.location)),
-        }
-    }
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> io::Result<(http::StatusCode, Bytes)> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let exchange = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(io::Error::other)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), RESPONSE_OCTETS_MAX);
-        let body = body.collect().await.map_err(io::Error::other)?;
-        Ok((status, body.to_bytes()))
-    };
-    let mut exchange = std::pin::pin!(exchange);
-    tokio::select! {
-        done = &mut exchange => done,
-        ended = connection => {
-            exchange.await.map_err(|cut| ended.err().map_or(cut, io::Error::other))
-        }
-    }
-}
-
-/// Read anew for each connection: whoever renews these files need not tell us.
-fn client_config(tls: &EtcdTls) -> io::Result<ClientConfig> {
-    let named = |path: &Path, error: &dyn fmt::Display| {
-        io::Error::other(format!("{}: {error}", path.display()))
-    };
-    let mut roots = rustls::RootCertStore::empty();
-    match &tls.roots {
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Some(file) => {
-            for root in CertificateDer::pem_file_iter(file).map_err(|error| named(file, &error))? {
-                let root = root.map_err(|error| named(file, &error))?;
-                roots.add(root).map_err(|error| named(file, &error))?;
+            Failure::Refused(text) => {
+                let denied = text.contains("permission denied");
+                let hint = match self.location.credentials {
+                    None if denied || text.contains("user name is empty") => {
+                        "; it has users: write etcd_credentials USER PASSWORD".to_owned()
+                    }
+                    Some(_) if denied => format!(
+                        "; the user needs a role with readwrite for keys that begin with '{}/'",
+                        self.location.prefix
+                    ),
+                    _ => String::new(),
+                };
+                io::Error::other(format!("{}: {text}{hint}", self.location))
             }
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots);
-    let Some((certificate, key)) = &tls.identity else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(|chain| chain.collect::<Result<Vec<_>, _>>())
-        .map_err(|error| named(certificate, &error))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
-    builder
-        .with_client_auth_cert(chain, key)
-        .map_err(io::Error::other)
 }
 
 fn octets(value: &Value) -> Vec<u8> {

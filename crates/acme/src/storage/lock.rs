@@ -160,9 +160,11 @@ impl Held {
     /// nobody else's is touched.
     fn beat(&self) -> io::Result<()> {
         let count = self.count.fetch_add(1, Relaxed) + 1;
-        self.file
-            .write_all_at(text(&self.holder, count).as_bytes(), 0)?;
-        self.file.sync_data()
+        let text = text(&self.holder, count);
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        written
+            .and_then(|()| self.file.sync_data())
+            .map_err(|error| named(&self.path, &error))
     }
 
     fn is_ours(&self, text: &[u8]) -> bool {
