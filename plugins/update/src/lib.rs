@@ -6,6 +6,7 @@
 //! | `policy` | who may change what |
 //! | `message` | an update message taken apart |
 //! | `apply` | prerequisites and changes, step by step |
+//! | `folder` | folders that are this process's alone |
 //! | `journal` | the file in which updates are before they are answered |
 //! | `overlay` | the difference to the zone's file |
 //! | `owner` | whose a journal is, where several want it |
@@ -13,6 +14,7 @@
 //! | here | the decisions, and the task that takes away what has expired |
 mod apply;
 mod config;
+mod folder;
 mod journal;
 mod message;
 mod overlay;
@@ -38,7 +40,7 @@ use corten_zone::{Catalogue, Slot};
 use tokio::task::JoinHandle;
 
 use config::Config;
-use journal::make_folder;
+use folder::{Folders, Refused};
 use message::Update;
 use owner::Owner;
 use store::{Refusal, Store, journal_path};
@@ -96,6 +98,16 @@ fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Keeps the folders to this process. Blocks.
+    fn claim(&self) -> Result<(), Refused> {
+        let folders = self.process.service(Folders::default);
+        folders.claim(&self.config.journal, "journal")?;
+        let Some(folder) = &self.config.write_back else {
+            return Ok(());
+        };
+        folders.claim(folder, "write_back")
+    }
+
     /// Takes charge of every zone of the block that is made here. Blocks.
     fn attach(&self) {
         let slots: Vec<_> = {
@@ -126,9 +138,9 @@ impl Shared {
             match all.get(&path) {
                 Some(store) => Arc::clone(store),
                 None => {
-                    let made =
-                        make_folder(&self.config.journal).and_then(|()| Store::open(&path, apex));
-                    let store = made.map_err(|error| format!("{}: {error}", path.display()))?;
+                    self.claim().map_err(|error| error.to_string())?;
+                    let store = Store::open(&path, apex)
+                        .map_err(|error| format!("{}: {error}", path.display()))?;
                     let store = Arc::new(store);
                     all.insert(path.clone(), Arc::clone(&store));
                     store
@@ -316,6 +328,12 @@ impl Plugin for Updating {
                 target: "plugin/update",
                 "neither 'file' nor 'auto' stands in this block; there is no zone to update"
             );
+        }
+        let shared = Arc::clone(&self.shared);
+        match tokio::task::spawn_blocking(move || shared.claim()).await? {
+            Err(taken @ Refused::Taken { .. }) => return Err(taken.into()),
+            // A folder that is not there may come; until then zones take no updates, and the log says so.
+            Ok(()) | Err(Refused::Io { .. }) => (),
         }
         self.shared.owner.start();
         let shared = Arc::clone(&self.shared);
