@@ -1,4 +1,6 @@
 //! Dynamic updates: nsupdate, certbot, and a server that is killed while it takes them.
+mod alone;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -28,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("updates::nsupdate", with_nsupdate),
         Trial::test("updates::challenges", challenges),
         Trial::test("updates::kill", kill),
-        Trial::test("updates::one_process", one_process),
+        Trial::test("updates::one_process", alone::one_process),
         Trial::test("updates::certbot", certbot),
     ]
 }
@@ -238,6 +240,18 @@ fn with_nsupdate() -> Result<(), Failed> {
         "from 2 to 3 and to 4, between two of 4:\n{changes}"
     );
 
+    // By UDP, too, if it fits.
+    let changes = Command::new("dig")
+        .args(["@127.0.0.1", "-p", &primary.port.to_string(), "+notcp"])
+        .args(["+noall", "+answer", "+comments", "example.org", "IXFR=3"])
+        .output();
+    let changes = String::from_utf8(changes.unwrap().stdout).unwrap();
+    let soas = changes.lines().filter(|line| line.contains("SOA")).count();
+    assert!(
+        soas == 4 && changes.contains("NOERROR"),
+        "from 3 to 4, between two of 4:\n{changes}"
+    );
+
     // The file has its own changes; the updates stay, and so does what they deleted. Its serial is by
     // chance the one that updates have come to.
     let file = ZONE.replace(" 1 7200", " 4 7200") + "new IN A 192.0.2.99\n";
@@ -314,56 +328,6 @@ fn challenges() -> Result<(), Failed> {
         assert!(Instant::now() < until, "challenges do not expire");
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
-}
-
-/// A journal is one process's. A reload keeps it, and a process that is killed loses it.
-fn one_process() -> Result<(), Failed> {
-    let primary = Primary::new("");
-    let mut first = primary.start();
-    let mut second = Process::start(
-        crate::server::binary(),
-        &["-conf", "Corefile"],
-        primary.folder.path(),
-        &BTreeMap::new(),
-        None,
-    );
-    let status = second.wait_end(PATIENCE).expect("it refuses to start");
-    assert_eq!(status.code(), Some(1));
-    let told = second.lines().join("\n");
-    let whose = "updates: another process (PID ";
-    assert!(
-        told.contains(whose) && told.contains("'journal DIR'"),
-        "{told}"
-    );
-    assert_eq!(
-        primary.update("all", "update add a.example.org 60 A 192.0.2.7"),
-        "NOERROR"
-    );
-
-    first.signal("USR1");
-    first.wait_for_log("Reloading complete");
-    assert_eq!(
-        primary.update("all", "update add b.example.org 60 A 192.0.2.7"),
-        "NOERROR"
-    );
-    let mut third = Process::start(
-        crate::server::binary(),
-        &["-conf", "Corefile"],
-        primary.folder.path(),
-        &BTreeMap::new(),
-        None,
-    );
-    assert!(
-        third.wait_end(PATIENCE).is_some(),
-        "a reload keeps the lock"
-    );
-
-    first.signal("KILL");
-    assert!(first.wait_end(PATIENCE).is_some());
-    let _next = primary.start();
-    assert_eq!(primary.answers("a", "A"), ["192.0.2.7"]);
-    assert_eq!(primary.answers("b", "A"), ["192.0.2.7"]);
     Ok(())
 }
 

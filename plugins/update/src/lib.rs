@@ -6,6 +6,7 @@
 //! | `policy` | who may change what |
 //! | `message` | an update message taken apart |
 //! | `apply` | prerequisites and changes, step by step |
+//! | `commit` | updates done, those that wait together |
 //! | `folder` | folders that are this process's alone |
 //! | `journal` | the file in which updates are before they are answered |
 //! | `overlay` | the difference to the zone's file |
@@ -13,6 +14,7 @@
 //! | `store` | what updates have made of a zone |
 //! | here | the decisions, and the task that takes away what has expired |
 mod apply;
+mod commit;
 mod config;
 mod folder;
 mod journal;
@@ -39,11 +41,12 @@ use corten_tsig::Keyring;
 use corten_zone::{Catalogue, Slot};
 use tokio::task::JoinHandle;
 
+use commit::Refusal;
 use config::Config;
 use folder::{Folders, Refused};
 use message::Update;
 use owner::Owner;
-use store::{Refusal, Store, journal_path};
+use store::{Store, journal_path};
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -181,7 +184,7 @@ impl Shared {
             Ok(update) => update,
             Err(rcode) => return refuse(rcode, "the message is not in order".to_owned()),
         };
-        let permitted = match self
+        let mut permitted = match self
             .config
             .policy
             .permit(key, update.changes, unix_seconds())
@@ -189,18 +192,23 @@ impl Shared {
             Ok(permitted) => permitted,
             Err(denied) => return refuse(Rcode::REFUSED, denied.to_string()),
         };
+        let shown: Vec<_> = permitted
+            .changes
+            .iter()
+            .take(8)
+            .map(policy::shown)
+            .collect();
+        let more = permitted.changes.len() - shown.len();
         let update = Update {
             prerequisites: update.prerequisites,
-            changes: permitted.changes.clone(),
+            changes: std::mem::take(&mut permitted.changes),
         };
-        match store.commit(&update, &permitted) {
+        match store.commit(update, permitted) {
             Ok(serial) => {
-                let changes: Vec<_> = update.changes.iter().take(8).map(policy::shown).collect();
-                let more = update.changes.len() - changes.len();
                 tracing::info!(
                     target: "plugin/update",
                     "update of zone \"{zone}\" by key \"{key}\" from {client}: {}{}; {}",
-                    changes.join(", "),
+                    shown.join(", "),
                     if more > 0 { format!(" and {more} more") } else { String::new() },
                     serial.map_or_else(|| "nothing changed".to_owned(), |serial| format!("serial {serial}"))
                 );
