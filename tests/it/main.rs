@@ -10,6 +10,7 @@
 //! | [`collectors`] | collectors of dnstap messages and of spans |
 //! | [`tsig`], [`axfr`] | signatures and zone transfers, as cases have them |
 //! | [`peers`] | zones to and from NSD, Knot and BIND |
+//! | [`catalogs`] | catalog zones for Knot, BIND and ourselves |
 //! | [`acme`] | certificates from a real ACME CA, pebble |
 //! | [`challenges`] | what is answered at a challenge's name, and what an operator sees |
 //! | [`sharing`] | several servers that share their certificates |
@@ -39,6 +40,7 @@ mod axfr;
 mod base64;
 mod caching;
 mod cases;
+mod catalogs;
 mod certificates;
 mod challenges;
 mod client;
@@ -87,6 +89,7 @@ fn main() {
     trials.extend(sharing::trials());
     trials.extend(challenges::trials());
     trials.extend(caching::trials());
+    trials.extend(catalogs::trials());
     trials.extend(differential::trials());
     trials.extend(forwarding::trials());
     trials.extend(life::trials());

@@ -1,4 +1,5 @@
-//! Zones to and from NSD, Knot and BIND: AXFR, IXFR, NOTIFY, all of it signed; with BIND over TLS, too.
+//! Zones to and from NSD, Knot and BIND: AXFR, IXFR, NOTIFY, all of it signed; with NSD and BIND over TLS (RFC
+//! 9103), too.
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ enum Peer {
     Nsd,
     Knot,
     Bind,
-    /// BIND, and transfers over TLS both ways.
+    /// The same, and transfers over TLS both ways.
+    NsdTls,
     BindTls,
 }
 
@@ -52,19 +54,35 @@ fn start(program: &str, arguments: &[&str], folder: &Folder) -> Process {
 }
 
 impl Peer {
+    fn is_over_tls(self) -> bool {
+        matches!(self, Self::NsdTls | Self::BindTls)
+    }
+
     fn start(self, folder: &Folder, ports: Ports) -> Process {
         let (path, own, port) = (folder.path().display().to_string(), ports.own, ports.peer);
         match self {
-            Self::Nsd => {
+            Self::Nsd | Self::NsdTls => {
+                let (listen, auth, primary) = match self.is_over_tls() {
+                    false => (String::new(), "", format!("{own} one.key")),
+                    true => (
+                        format!(
+                            "  ip-address: 127.0.0.1@{tls}\n  tls-port: {tls}\n  tls-service-key: \"{path}/key.pem\"\n  \
+                             tls-service-pem: \"{path}/cert.pem\"\n  tls-cert-bundle: \"{path}/ca.pem\"\n",
+                            tls = ports.peer_tls
+                        ),
+                        "tls-auth:\n  name: ours\n  auth-domain-name: dns.example.org\n",
+                        format!("{} one.key ours", ports.own_tls),
+                    ),
+                };
                 folder.write(
                     "nsd.conf",
                     &format!(
-                        "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  zonesdir: \"{path}\"\n  pidfile: \"{path}/nsd.pid\"\n  \
+                        "server:\n  ip-address: 127.0.0.1@{port}\n{listen}  username: \"\"\n  zonesdir: \"{path}\"\n  pidfile: \"{path}/nsd.pid\"\n  \
                          xfrdfile: \"{path}/xfrd.state\"\n  xfrdir: \"{path}\"\n  zonelistfile: \"{path}/zone.list\"\n  server-count: 1\n  \
-                         database: \"\"\n  xfrd-reload-timeout: 0\nremote-control:\n  control-enable: no\n\
+                         database: \"\"\n  xfrd-reload-timeout: 0\nremote-control:\n  control-enable: no\n{auth}\
                          key:\n  name: one.key\n  algorithm: hmac-sha256\n  secret: \"{SECRET}\"\n\
                          zone:\n  name: up.test\n  zonefile: up.zone\n  create-ixfr: yes\n  notify: 127.0.0.1@{own} one.key\n  provide-xfr: 127.0.0.1 one.key\n\
-                         zone:\n  name: down.test\n  zonefile: down.copy\n  allow-notify: 127.0.0.1 one.key\n  request-xfr: 127.0.0.1@{own} one.key\n"
+                         zone:\n  name: down.test\n  zonefile: down.copy\n  allow-notify: 127.0.0.1 one.key\n  request-xfr: 127.0.0.1@{primary}\n"
                     ),
                 );
                 start("/usr/sbin/nsd", &["-d", "-c", "nsd.conf"], folder)
@@ -85,7 +103,7 @@ impl Peer {
                 start("/usr/sbin/knotd", &["-c", "knot.conf"], folder)
             }
             Self::Bind | Self::BindTls => {
-                let over_tls = matches!(self, Self::BindTls);
+                let over_tls = self.is_over_tls();
                 let (listen, primary) = match over_tls {
                     false => (String::new(), format!("port {own} key one.key")),
                     true => (
@@ -127,7 +145,7 @@ impl Peer {
             peer,
             peer_tls,
         } = ports;
-        let over_tls = matches!(self, Self::BindTls);
+        let over_tls = self.is_over_tls();
         let (from, tls) = match over_tls {
             true => (
                 format!("tls://127.0.0.1:{peer_tls}%dns.example.org"),
@@ -231,6 +249,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("peers::nsd", || exchange(Peer::Nsd)),
         Trial::test("peers::knot", || exchange(Peer::Knot)),
         Trial::test("peers::bind", || exchange(Peer::Bind)),
+        Trial::test("peers::nsd_over_tls", || exchange(Peer::NsdTls)),
         Trial::test("peers::bind_over_tls", || exchange(Peer::BindTls)),
     ]
 }

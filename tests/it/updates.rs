@@ -1,4 +1,6 @@
 //! Dynamic updates: nsupdate, certbot, and a server that is killed while it takes them.
+mod alone;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -28,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("updates::nsupdate", with_nsupdate),
         Trial::test("updates::challenges", challenges),
         Trial::test("updates::kill", kill),
+        Trial::test("updates::one_process", alone::one_process),
         Trial::test("updates::certbot", certbot),
     ]
 }
@@ -235,6 +238,18 @@ fn with_nsupdate() -> Result<(), Failed> {
     assert_eq!(
         soas, 6,
         "from 2 to 3 and to 4, between two of 4:\n{changes}"
+    );
+
+    // By UDP, too, if it fits.
+    let changes = Command::new("dig")
+        .args(["@127.0.0.1", "-p", &primary.port.to_string(), "+notcp"])
+        .args(["+noall", "+answer", "+comments", "example.org", "IXFR=3"])
+        .output();
+    let changes = String::from_utf8(changes.unwrap().stdout).unwrap();
+    let soas = changes.lines().filter(|line| line.contains("SOA")).count();
+    assert!(
+        soas == 4 && changes.contains("NOERROR"),
+        "from 3 to 4, between two of 4:\n{changes}"
     );
 
     // The file has its own changes; the updates stay, and so does what they deleted. Its serial is by

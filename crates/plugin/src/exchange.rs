@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use corten_wire::{Query, Question, Rcode, Reply};
+use corten_wire::{Opcode, Query, Question, Rcode, RecordType, Reply};
 
 use crate::lookup::{Lookups, Resolve};
 use crate::metadata::Metadata;
@@ -15,6 +15,9 @@ use crate::{Chain, Flow, Site, Spans, TraceContext};
 
 /// An error of any kind, for the *errors* plugin and the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// INFO-CODE of an Extended DNS Error (RFC 8914 section 4.21).
+const NOT_AUTHORITATIVE: u16 = 20;
 
 /// What carried the query here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,6 +189,21 @@ impl Exchange {
         data.extend_from_slice(&info_code.to_be_bytes());
         data.extend_from_slice(extra_text.as_bytes());
         self.reply.set_option(15, &data);
+    }
+
+    /// For plugins that ask other servers: the answer to a query for a zone transfer. What one of them
+    /// sends is many messages, of which the first would be relayed and look like a whole zone. The zone
+    /// is not ours: NOTAUTH (RFC 5936 section 2.2.1).
+    pub fn refuse_transfer(&mut self) -> Option<Flow> {
+        let is_transfer = matches!(
+            self.query.question.rtype,
+            RecordType::AXFR | RecordType::IXFR
+        ) && self.query.opcode() == Opcode::QUERY;
+        is_transfer.then(|| {
+            let flow = self.answer(Rcode::NOTAUTH);
+            self.explain(NOT_AUTHORITATIVE, "zone transfers are not relayed");
+            flow
+        })
     }
 
     /// Error left by a plugin further down.

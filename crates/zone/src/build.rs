@@ -13,7 +13,11 @@ use crate::node::{
 };
 use crate::order::{canonical, is_in, sort_key};
 use crate::record::Record;
-use crate::zone::{Zone, ZoneError};
+use crate::zone::{Parts, Zone, ZoneError};
+
+mod change;
+
+pub use change::Names;
 
 /// Octets of one zone, at most: places are numbers of 32 bits.
 const ZONE_OCTETS_MAX: usize = NONE as usize - 1;
@@ -103,15 +107,22 @@ impl Builder {
         self.join_fragments()?;
         self.add_empty_non_terminals()?;
         self.sort();
-        self.link();
         self.arena.shrink_to_fit();
-        Zone::new(
-            self.apex,
-            self.apex_labels,
-            self.arena,
-            self.index,
-            self.nodes,
-        )
+        self.finish(0)
+    }
+
+    /// The zone, once all nodes are there in canonical order. So many octets are led to by none of them.
+    fn finish(mut self, waste: usize) -> Result<Zone, ZoneError> {
+        let labels_max = self.link();
+        Zone::new(Parts {
+            apex: self.apex,
+            apex_labels: self.apex_labels,
+            labels_max,
+            arena: self.arena,
+            index: self.index,
+            order: self.nodes,
+            waste,
+        })
     }
 
     /// Records of another owner come now.
@@ -292,24 +303,30 @@ impl Builder {
     /// Every name above one that is there exists (RFC 4592 section 2.2.2, RFC 8020), up to the apex.
     fn add_empty_non_terminals(&mut self) -> Result<(), ZoneError> {
         for index in 0..self.nodes.len() {
-            let node = Node::new(&self.arena, self.nodes[index]);
-            let below = node.labels();
-            if below < 2 {
-                continue;
+            self.lead_to(index)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the names above one of the nodes that are not there yet.
+    fn lead_to(&mut self, index: usize) -> Result<(), ZoneError> {
+        let node = Node::new(&self.arena, self.nodes[index]);
+        let below = node.labels();
+        if below < 2 {
+            return Ok(());
+        }
+        let name = Name::from_wire(node.name()).map_err(|_| ZoneError::Owner)?;
+        for labels in (1..below).rev() {
+            let above = name.suffix(labels + self.apex_labels);
+            let hash = self.index.hash(self.relative(above));
+            if let Some(there) = self.find(hash, above) {
+                // A name that others are below is no hash.
+                self.arena[there as usize + FLAGS_AT] &= !HASH;
+                break;
             }
-            let name = Name::from_wire(node.name()).map_err(|_| ZoneError::Owner)?;
-            for labels in (1..below).rev() {
-                let above = name.suffix(labels + self.apex_labels);
-                let hash = self.index.hash(self.relative(above));
-                if let Some(there) = self.find(hash, above) {
-                    // A name that others are below is no hash.
-                    self.arena[there as usize + FLAGS_AT] &= !HASH;
-                    break;
-                }
-                let at = self.write_node(above, labels)?;
-                self.index.insert(hash, at);
-                self.nodes.push(at);
-            }
+            let at = self.write_node(above, labels)?;
+            self.index.insert(hash, at);
+            self.nodes.push(at);
         }
         Ok(())
     }
@@ -335,13 +352,14 @@ impl Builder {
     }
 
     /// Tells each node its rank, the cut that it is at or below, and its wildcard. In canonical
-    /// order the last node with one label less is the parent.
-    fn link(&mut self) {
-        let mut path = [NONE; 128];
+    /// order the last node with one label less is the parent. Returns the most labels that one has.
+    fn link(&mut self) -> usize {
+        let (mut path, mut labels_max) = ([NONE; 128], 0);
         for (rank, &place) in self.nodes.iter().enumerate() {
             let node = Node::new(&self.arena, place);
             let labels = node.labels().min(path.len() - 1);
             let parent = labels.checked_sub(1).map(|above| path[above]);
+            labels_max = labels_max.max(labels);
             path[labels] = place;
             let above = parent.map(|parent| Node::new(&self.arena, parent));
             let cut = match above.map(|above| (above.cut(), above.is(REDIRECTION))) {
@@ -359,6 +377,7 @@ impl Builder {
                 set_number(&mut self.arena, parent as usize + WILDCARD_AT, place);
             }
         }
+        labels_max
     }
 }
 

@@ -64,6 +64,10 @@ impl Default for Proof {
     }
 }
 
+/// Names above one that are hashed in search of one with an NSEC3 record, at most: as many as an address of
+/// IPv6 has digits.
+const ENCLOSERS_MAX: usize = 32;
+
 impl Denial {
     pub(crate) fn of(zone: &Zone) -> Result<Self, ZoneError> {
         if let Some(chain) = Chain::of(zone)? {
@@ -95,6 +99,14 @@ impl Zone {
     /// The type of the records that prove what is not there; nothing where the zone has none.
     pub fn denial_type(&self) -> Option<RecordType> {
         self.denial.rtype()
+    }
+
+    /// How often the zone's NSEC3 records have names hashed again; nothing where it has none.
+    pub fn nsec3_iterations(&self) -> Option<u16> {
+        match &self.denial {
+            Denial::Nsec3(chain) => Some(chain.iterations()),
+            Denial::None | Denial::Nsec(_) => None,
+        }
     }
 
     /// Proves that a name is not there, and that no wildcard stands for it (RFC 4035 section
@@ -192,7 +204,7 @@ impl Zone {
     /// only lead to insecure delegations have none (RFC 5155 section 7.2.1).
     fn provable<'z>(&'z self, chain: &Chain, encloser: Node<'z>) -> (Node<'z>, Option<u32>) {
         let mut node = encloser;
-        loop {
+        for _ in 0..ENCLOSERS_MAX {
             // Hashing is what a denial costs: each name once.
             let place = chain.matching(&chain.hash(node.name()));
             match Name::from_wire(node.name()) {
@@ -202,6 +214,7 @@ impl Zone {
                 _ => return (node, place),
             }
         }
+        (node, None)
     }
 
     fn cover_next_closer(&self, chain: &Chain, name: &Name, encloser: Node<'_>, proof: &mut Proof) {

@@ -7,7 +7,7 @@ const ENTRIES_MIN: usize = 16;
 
 /// Places of nodes by the hashes of their names. An entry holds 32 bits of the hash above the place,
 /// so that other names are passed over without a look at them, and the table grows without them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Index {
     hasher: foldhash::fast::RandomState,
     /// A power of two, at most half full.
@@ -71,6 +71,34 @@ impl Index {
         }
     }
 
+    /// Takes out a place that is there.
+    pub(crate) fn remove(&mut self, hash: u64, place: u32) {
+        let mask = self.entries.len() - 1;
+        let mut gap = hash as usize & mask;
+        while self.entries[gap] != FREE && self.entries[gap] as u32 != place {
+            gap = (gap + 1) & mask;
+        }
+        if self.entries[gap] == FREE {
+            return;
+        }
+        self.count -= 1;
+        // What stands behind may have come here because of it.
+        let mut next = gap;
+        loop {
+            next = (next + 1) & mask;
+            let entry = self.entries[next];
+            if entry == FREE {
+                break;
+            }
+            let first = (entry >> 32) as usize & mask;
+            if next.wrapping_sub(first) & mask >= next.wrapping_sub(gap) & mask {
+                self.entries[gap] = entry;
+                gap = next;
+            }
+        }
+        self.entries[gap] = FREE;
+    }
+
     fn grow(&mut self) {
         let mut entries = vec![FREE; self.entries.len() * 2];
         for &entry in self.entries.iter().filter(|entry| **entry != FREE) {
@@ -112,5 +140,20 @@ mod tests {
         }
         let other = index.hash(b"other");
         assert_eq!(index.find(other, |_| true), None);
+        // Every third goes; the others are found past the gaps, and may be put in again.
+        for number in (0..1000).step_by(3) {
+            let hash = index.hash(name(number).as_bytes());
+            index.remove(hash, number + 5000);
+            index.remove(hash, number + 5000);
+        }
+        for number in 0..1000 {
+            let hash = index.hash(name(number).as_bytes());
+            let found = index.find(hash, |place| place == number + 5000);
+            assert_eq!(found.is_some(), number % 3 != 0, "{number}");
+            if number % 3 == 0 {
+                index.insert(hash, number + 5000);
+            }
+        }
+        assert_eq!(index.count, 1000);
     }
 }

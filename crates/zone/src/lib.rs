@@ -33,7 +33,7 @@ mod record;
 mod slot;
 mod zone;
 
-pub use build::Builder;
+pub use build::{Builder, Names};
 pub use denial::Proof;
 pub use lookup::{Found, Lookup};
 pub use node::{Node, RrSet, Sets, SignedSet};

@@ -75,6 +75,9 @@ pub trait Keeper: Send + Sync {
 pub trait Listener: Send + Sync {
     /// Called after the exchange, on the thread that made it; must not wait.
     fn changed(&self, slot: &Slot);
+
+    /// Zones of a catalogue have come or gone. As above.
+    fn listed(&self) {}
 }
 
 /// Zones that a plugin serves. A service: *transfer* finds those of its block by it.
@@ -87,13 +90,20 @@ pub trait Catalogue: Send + Sync {
         true
     }
 
+    /// The apexes of all zones that there are to be, in wire form, lower-cased: also of those that nothing
+    /// can be served of yet. Nothing while that is not known, as where a folder cannot be read: what is
+    /// missing then is not gone.
+    fn apexes(&self) -> Option<Vec<Box<[u8]>>> {
+        Some(self.slots().iter().map(|slot| slot.apex().into()).collect())
+    }
+
     /// The zone of this apex, in wire form, lower-cased.
     fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
         self.slots().into_iter().find(|slot| slot.apex() == apex)
     }
 
     /// Tells the listener of later versions of every zone. Where zones come and go while the plugin
-    /// runs, of those that come later, too.
+    /// runs, of those that come later, too, and that they did.
     fn listen(&self, listener: &Arc<dyn Listener>) {
         for slot in self.slots() {
             slot.listen(listener);

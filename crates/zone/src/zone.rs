@@ -15,11 +15,24 @@ pub struct Zone {
     soa: Soa,
     /// Most labels of a name, those of the apex not included.
     labels_max: usize,
-    arena: Vec<u8>,
-    index: Index,
+    pub(crate) arena: Vec<u8>,
+    pub(crate) index: Index,
     /// Places of all nodes, in canonical order.
-    order: Vec<u32>,
+    pub(crate) order: Vec<u32>,
+    /// Octets of the arena that belong to versions before.
+    pub(crate) waste: usize,
     pub(crate) denial: Denial,
+}
+
+/// What a zone is made of; nodes are complete and in canonical order.
+pub(crate) struct Parts {
+    pub(crate) apex: Box<[u8]>,
+    pub(crate) apex_labels: usize,
+    pub(crate) labels_max: usize,
+    pub(crate) arena: Vec<u8>,
+    pub(crate) index: Index,
+    pub(crate) order: Vec<u32>,
+    pub(crate) waste: usize,
 }
 
 /// What stands in a zone's SOA record (RFC 1035 section 3.3.13), but for its names.
@@ -70,14 +83,17 @@ pub enum ZoneError {
 }
 
 impl Zone {
-    /// From nodes that are complete and in canonical order.
-    pub(crate) fn new(
-        apex: Box<[u8]>,
-        apex_labels: usize,
-        arena: Vec<u8>,
-        index: Index,
-        order: Vec<u32>,
-    ) -> Result<Self, ZoneError> {
+    /// Looks at what only a zone as a whole has.
+    pub(crate) fn new(parts: Parts) -> Result<Self, ZoneError> {
+        let Parts {
+            apex,
+            apex_labels,
+            labels_max,
+            arena,
+            index,
+            order,
+            waste,
+        } = parts;
         let first = order.first().map(|at| Node::new(&arena, *at));
         let soas = first
             .filter(|first| first.name() == &*apex)
@@ -93,15 +109,15 @@ impl Zone {
             rdata: soas.first(),
         };
         let soa = Soa::read(record).ok_or(ZoneError::MalformedSoa)?;
-        let labels = order.iter().map(|at| Node::new(&arena, *at).labels());
         let mut zone = Self {
-            labels_max: labels.max().unwrap_or(0),
+            labels_max,
             apex,
             apex_labels,
             soa,
             arena,
             index,
             order,
+            waste,
             denial: Denial::None,
         };
         zone.denial = Denial::of(&zone)?;

@@ -37,6 +37,8 @@ pub(crate) struct Served {
 struct State {
     /// There was a look before.
     looked: bool,
+    /// The last look saw the whole folder.
+    complete: bool,
     known: HashMap<Box<[u8]>, Known>,
     /// Who wants to hear of new versions, also of zones that are not there yet.
     listeners: Vec<Weak<dyn Listener>>,
@@ -93,7 +95,7 @@ impl Served {
         let mut state = self.state();
         let mut told: HashSet<_> = walked.warnings.into_iter().collect();
         let mut present: HashSet<Box<[u8]>> = HashSet::new();
-        let mut changing = false;
+        let (mut changing, known_before) = (false, state.known.len());
         for found in walked.found {
             if !self.wants(&found.origin) {
                 continue;
@@ -103,7 +105,10 @@ impl Served {
             told.extend(known.complaints.iter().cloned());
             changing |= known.changing.is_some();
         }
-        state.looked = true;
+        let complete = !walked.incomplete && !state.complete;
+        (state.looked, state.complete) = (true, !walked.incomplete);
+        let came = state.known.len() != known_before;
+        let known = state.known.len();
         state.known.retain(|origin, known| {
             let stays = present.contains(origin) || walked.incomplete;
             if !stays && known.slot.is_some() {
@@ -115,7 +120,16 @@ impl Served {
             tracing::warn!(target: "plugin/auto", "{warning}");
         }
         state.told = told;
+        let went = state.known.len() != known;
         self.publish(&state);
+        let listeners: Vec<_> = match came || went || complete {
+            true => state.listeners.iter().filter_map(Weak::upgrade).collect(),
+            false => Vec::new(),
+        };
+        drop(state);
+        for listener in listeners {
+            listener.listed();
+        }
         match changing {
             true => Look::Again,
             false => Look::Done,
@@ -267,6 +281,13 @@ impl Catalogue for Served {
 
     fn slot(&self, apex: &[u8]) -> Option<Arc<Slot>> {
         self.table.load().get(apex).cloned()
+    }
+
+    /// Every file counts, also one that is no zone now: it was one, or will be.
+    fn apexes(&self) -> Option<Vec<Box<[u8]>>> {
+        let state = self.state();
+        let known = state.known.keys().cloned();
+        (state.complete || self.config.directory.is_none()).then(|| known.collect())
     }
 
     fn listen(&self, listener: &Arc<dyn Listener>) {

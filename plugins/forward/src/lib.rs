@@ -138,7 +138,7 @@ impl Plugin for Forward {
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         match self.area.holds(&ex.query.question.name) {
-            true => Flow::Wait,
+            true => ex.refuse_transfer().unwrap_or(Flow::Wait),
             false => Flow::Pass,
         }
     }

@@ -86,7 +86,7 @@ impl Plugin for Grpc {
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         match self.is_for(&ex.query.question.name) {
-            true => Flow::Wait,
+            true => ex.refuse_transfer().unwrap_or(Flow::Wait),
             false => Flow::Pass,
         }
     }

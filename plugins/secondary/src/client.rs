@@ -22,6 +22,8 @@ use crate::incoming::{Bounds, Broken, Incoming, Received, Wanted};
 
 /// A connection, TLS included, must be there within this time.
 const CONNECT: Duration = Duration::from_secs(10);
+/// For saying that a connection ends.
+const CLOSE: Duration = Duration::from_secs(1);
 /// The next message must be there within this time.
 const MESSAGE: Duration = Duration::from_secs(30);
 /// A whole transfer must be over within this time, however fast it goes on.
@@ -144,10 +146,12 @@ async fn talk(
         request,
         message: Vec::new(),
     };
-    match timeout(TRANSFER, conversation.run()).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::Late("the transfer")),
-    }
+    let Ok(result) = timeout(TRANSFER, conversation.run()).await else {
+        return Err(Failure::Late("the transfer"));
+    };
+    // So that the primary does not take it for cut off (RFC 8446 section 6.1); it may be gone.
+    let _ = timeout(CLOSE, conversation.stream.shutdown()).await;
+    result
 }
 
 struct Conversation<'r, S> {

@@ -5,11 +5,13 @@
 //! the file's time of change.
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use corten_plugin::wire::{Name, RecordType};
 use corten_zone::{Builder, Zone};
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use crate::incoming::Bounds;
@@ -78,35 +80,12 @@ impl Store {
         fs::create_dir_all(&self.0)?;
         let path = self.file(name);
         let beside = path.with_extension("new");
-        let result = self.write_beside(&beside, &path, name, zone);
-        if result.is_err() {
+        let file = alone(&beside)?;
+        let moved = write(&file, name, zone).and_then(|()| fs::rename(&beside, &path));
+        if moved.is_err() {
             let _ = fs::remove_file(&beside);
         }
-        result
-    }
-
-    fn write_beside(&self, beside: &Path, path: &Path, name: &Name, zone: &Zone) -> io::Result<()> {
-        let mut out = Digesting {
-            inner: BufWriter::with_capacity(1 << 16, File::create(beside)?),
-            digest: Sha256::new(),
-        };
-        out.write_all(MAGIC)?;
-        put(&mut out, name.wire())?;
-        for record in zone.records() {
-            put(&mut out, record.owner)?;
-            out.write_all(&record.rtype.0.to_be_bytes())?;
-            out.write_all(&record.ttl.to_be_bytes())?;
-            put(&mut out, record.rdata)?;
-        }
-        put(&mut out, &[])?;
-        let digest = out.digest.finalize();
-        out.inner.write_all(&digest)?;
-        let file = out
-            .inner
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        fs::rename(beside, path)?;
+        moved?;
         // The name is on the disk only when the folder is.
         File::open(&self.0)?.sync_all()
     }
@@ -121,6 +100,47 @@ impl Store {
     pub(crate) fn remove(&self, name: &Name) {
         let _ = fs::remove_file(self.file(name));
     }
+}
+
+/// An empty file of this name that nobody else writes into until it is closed: one process takes over from
+/// another, and one generation of a configuration from another, while both write.
+fn alone(path: &Path) -> io::Result<File> {
+    loop {
+        let mut options = File::options();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        // Whoever had it before has moved it to its place, or removed it.
+        let is = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+        let there = fs::metadata(path).ok();
+        if there.is_some_and(|there| file.metadata().is_ok_and(|own| is(&own) == is(&there))) {
+            file.set_len(0)?;
+            return Ok(file);
+        }
+    }
+}
+
+fn write(file: &File, name: &Name, zone: &Zone) -> io::Result<()> {
+    let mut out = Digesting {
+        inner: BufWriter::with_capacity(1 << 16, file),
+        digest: Sha256::new(),
+    };
+    out.write_all(MAGIC)?;
+    put(&mut out, name.wire())?;
+    for record in zone.records() {
+        put(&mut out, record.owner)?;
+        out.write_all(&record.rtype.0.to_be_bytes())?;
+        out.write_all(&record.ttl.to_be_bytes())?;
+        put(&mut out, record.rdata)?;
+    }
+    put(&mut out, &[])?;
+    let digest = out.digest.finalize();
+    out.inner.write_all(&digest)?;
+    out.inner.flush()?;
+    file.sync_all()
 }
 
 /// Digests what is written through it.
@@ -277,6 +297,26 @@ mod tests {
         fs::write(&path, vec![0; 5000]).unwrap();
         let error = store.read(&name, small).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        fs::remove_dir_all(&store.0).unwrap();
+    }
+
+    /// Two that write at once, as when one process takes over from another, do not write into each
+    /// other's file.
+    #[test]
+    fn whoever_writes_is_alone() {
+        let store = Store::new(folder());
+        let name: Name = "example".parse().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        store.write(&name, &zone(&name)).unwrap();
+                        assert!(store.read(&name, BOUNDS).unwrap().is_some());
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(&store.0).unwrap().count(), 1);
         fs::remove_dir_all(&store.0).unwrap();
     }
 }

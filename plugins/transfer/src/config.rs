@@ -8,7 +8,9 @@ use corten_plugin::{Exchange, Setup, SetupError, Zones, socket_address};
 use corten_tsig::{Key, Keyring};
 use ipnet::IpNet;
 
-const PROPERTIES: &[&str] = &["to", "source", "key"];
+use crate::catalog::FRONT_OCTETS;
+
+const PROPERTIES: &[&str] = &["to", "source", "key", "catalog"];
 /// Port of those that are notified.
 const PORT: u16 = 53;
 
@@ -25,6 +27,16 @@ pub(crate) struct Policy {
     pub(crate) source: Option<IpAddr>,
     /// Keys one of which a request must be signed with; none: it need not be.
     pub(crate) keys: Vec<Arc<Key>>,
+    /// The catalog that the zones are in.
+    pub(crate) catalog: Option<Catalog>,
+}
+
+/// A catalog zone, and what it says of members.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    pub(crate) name: Name,
+    /// Property `group` (RFC 9432 section 4.3.2).
+    pub(crate) group: Option<Box<str>>,
 }
 
 /// Every occurrence in a block.
@@ -61,11 +73,30 @@ impl Policies {
             notified: Vec::new(),
             source: None,
             keys: Vec::new(),
+            catalog: None,
         }])
     }
 
-    /// The first occurrence with the longest zone that a name is in.
+    /// The occurrence that decides on a zone: for a catalog, the first that has it.
     pub(crate) fn of(&self, name: &Name) -> Option<&Policy> {
+        let mut all = self.0.iter();
+        let own = all.find(|policy| policy.catalog.as_ref().is_some_and(|own| own.name == *name));
+        own.or_else(|| self.of_zone(name))
+    }
+
+    /// The catalog that a zone is to be in.
+    pub(crate) fn catalog_of(&self, name: &Name) -> Option<&Catalog> {
+        self.of_zone(name)?.catalog.as_ref()
+    }
+
+    /// Names of all catalogs; some more than once.
+    pub(crate) fn catalogs(&self) -> impl Iterator<Item = &Name> {
+        let all = self.0.iter().filter_map(|policy| policy.catalog.as_ref());
+        all.map(|catalog| &catalog.name)
+    }
+
+    /// The first occurrence with the longest zone that a name is in.
+    fn of_zone(&self, name: &Name) -> Option<&Policy> {
         let mut best: Option<(usize, &Policy)> = None;
         for policy in &self.0 {
             let Some(zone) = policy.zones.matches(name) else {
@@ -88,6 +119,7 @@ impl Policy {
             notified: Vec::new(),
             source: None,
             keys: Vec::new(),
+            catalog: None,
         };
         let mut has_to = false;
         for option in line.lines() {
@@ -111,6 +143,16 @@ impl Policy {
                 "key" => {
                     for word in option.at_least(1)? {
                         policy.keys.push(key(setup, word)?);
+                    }
+                }
+                "catalog" => {
+                    let catalog = Catalog::read(setup, option)?;
+                    if policy.catalog.replace(catalog).is_some() {
+                        return Err(option
+                            .name
+                            .error("catalog already specified")
+                            .help("zones with another catalog or group have a 'transfer ZONES...' of their own")
+                            .into());
                     }
                 }
                 _ => return Err(option.unknown_property(PROPERTIES).into()),
@@ -159,6 +201,33 @@ impl Policy {
     }
 }
 
+impl Catalog {
+    /// `catalog NAME [GROUP]`.
+    fn read(setup: &Setup<'_>, line: &Line<'_>) -> Result<Self, SetupError> {
+        let words = line.args_between(1, 2)?;
+        let name: Name = words[0].parse("the name of a catalog zone")?;
+        if setup.zones(&[])?.matches(&name).is_none() {
+            return Err(words[0]
+                .error(format!("the server block does not serve \"{name}\""))
+                .help("add it to the names in front of the block's brace")
+                .into());
+        }
+        if name.wire().len() + FRONT_OCTETS > 255 {
+            return Err(words[0].error("the name leaves no room for members").into());
+        }
+        let group = words.get(1).map(|word| word.text.as_str());
+        if let Some(group) = group
+            && !(1..=255).contains(&group.len())
+        {
+            return Err(words[1].error("a group has 1 to 255 octets").into());
+        }
+        Ok(Self {
+            name,
+            group: group.map(Into::into),
+        })
+    }
+}
+
 /// A key of the block's *tsig*.
 fn key(setup: &Setup<'_>, word: &Token) -> Result<Arc<Key>, SetupError> {
     Keyring::find(setup.parts.offers.all(), &word.text).map_err(|error| {
@@ -181,6 +250,7 @@ mod tests {
             notified: Vec::new(),
             source: None,
             keys: Vec::new(),
+            catalog: None,
         }
     }
 

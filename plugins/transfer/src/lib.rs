@@ -3,24 +3,29 @@
 //! | module | what it is |
 //! |---|---|
 //! | `config` | the directive's lines: who may have what |
+//! | `catalog` | zones that say which zones there are (RFC 9432) |
 //! | `outgoing` | the messages |
 //! | `notify` | telling others of changes |
 //! | here | the decisions |
+mod catalog;
 mod config;
 mod notify;
 mod outgoing;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use corten_plugin::wire::{Name, Opcode, Owner, Rcode, RecordType, Section};
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Stop,
-    Transport, async_trait,
+    BoxError, Context, Directive, Exchange, Fallthrough, Flow, Next, Phase, Plugin, Setup,
+    SetupError, Stop, Transport, async_trait,
 };
 use corten_zone::{Catalogue, History, Listener, Slot, Zone};
+use corten_zone_answer::answer;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use catalog::Catalogs;
 use config::Policies;
 use notify::Notifier;
 
@@ -34,20 +39,31 @@ pub static PLUGIN: Directive = Directive {
 /// Transfers of a block at the same time; further ones are refused and asked for again later.
 const UNDER_WAY_MAX: usize = 256;
 
+/// Octets of a datagram that is not cut into pieces on its way (RFC 9715 section 3.1).
+const DATAGRAM_OCTETS_MAX: u16 = 1232;
+/// Octets of an OPT record without options.
+const OPT_OCTETS: usize = 11;
+
 struct Transfer {
     policies: Arc<Policies>,
     /// Those of the block that have zones; known when the block is complete.
     catalogues: OnceLock<Vec<Arc<dyn Catalogue>>>,
     notifier: Arc<Notifier>,
+    catalogs: Arc<Catalogs>,
+    task: Mutex<Option<JoinHandle<()>>>,
     under_way: Semaphore,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     let policies = Arc::new(Policies::read(setup)?);
+    let before = setup.predecessor::<Transfer>();
+    let catalogs = Catalogs::new(&policies, before.map(|before| &*before.catalogs));
     setup.push(Transfer {
         notifier: Notifier::new(Arc::clone(&policies)),
         policies,
         catalogues: OnceLock::new(),
+        catalogs,
+        task: Mutex::default(),
         under_way: Semaphore::new(UNDER_WAY_MAX),
     });
     Ok(())
@@ -62,6 +78,21 @@ enum Verdict {
 }
 
 impl Transfer {
+    /// Catalogs are for those who may transfer them (RFC 9432 section 7).
+    fn answer_catalog(&self, ex: &mut Exchange) -> Flow {
+        if ex.query.opcode() != Opcode::QUERY {
+            return Flow::Pass;
+        }
+        let Some(slot) = self.catalogs.table.find(&ex.query.question) else {
+            return Flow::Pass;
+        };
+        let name = Name::from_wire(slot.apex()).unwrap_or_default();
+        match self.policies.of(&name) {
+            Some(policy) if policy.admits(ex) => answer(ex, slot, &Fallthrough::None),
+            _ => ex.answer(Rcode::REFUSED),
+        }
+    }
+
     fn judge(&self, ex: &Exchange) -> Verdict {
         let question = &ex.query.question;
         let is_axfr = question.rtype == RecordType::AXFR;
@@ -88,9 +119,27 @@ impl Transfer {
     }
 
     fn slot(&self, name: &Name) -> Option<Arc<Slot>> {
+        if let Some(slot) = self.catalogs.table.get(name.wire()) {
+            return Some(Arc::clone(slot));
+        }
         let mut catalogues = self.catalogues.get()?.iter();
         catalogues.find_map(|catalogue| catalogue.slot(name.wire()))
     }
+}
+
+/// An IXFR over UDP: what changed, if that fits, else the SOA record, so that the client comes by TCP (RFC 1995
+/// section 2).
+fn datagram(ex: &mut Exchange, slot: &Slot, zone: &Zone) -> Flow {
+    let history = ex.query.ixfr_serial().map(|serial| slot.since(serial));
+    if let Some(History::Deltas(deltas)) = history {
+        let sealed = usize::from(u16::MAX) - ex.part_octets_max();
+        let most = ex.client_octets_max().min(DATAGRAM_OCTETS_MAX);
+        let most = usize::from(most).saturating_sub(sealed + OPT_OCTETS);
+        if outgoing::in_one(ex, &deltas, most) {
+            return Flow::Respond;
+        }
+    }
+    soa_alone(ex, zone)
 }
 
 /// The zone's SOA record and nothing else: nothing is newer, or the client is to come by TCP (RFC
@@ -118,13 +167,13 @@ impl Plugin for Transfer {
 
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         let slot = match self.judge(ex) {
-            Verdict::Pass => return Flow::Pass,
+            Verdict::Pass => return self.answer_catalog(ex),
             Verdict::Answer(rcode) => return ex.answer(rcode),
             Verdict::Serve(slot) => slot,
         };
         match &*slot.load() {
             None => ex.answer(Rcode::SERVFAIL),
-            Some(zone) if ex.transport == Transport::Udp => soa_alone(ex, zone),
+            Some(zone) if ex.transport == Transport::Udp => datagram(ex, &slot, zone),
             Some(_) => {
                 ex.keep(slot);
                 Flow::Wait
@@ -191,7 +240,16 @@ impl Plugin for Transfer {
 
     async fn start(&self, context: &Context) -> Result<(), BoxError> {
         let catalogues: Vec<_> = context.peers.all::<dyn Catalogue>().cloned().collect();
+        self.catalogs.start(&catalogues).await?;
         let listener: Arc<dyn Listener> = Arc::<Notifier>::clone(&self.notifier);
+        for slot in self.catalogs.table.slots() {
+            slot.listen(&listener);
+            self.notifier.note(slot);
+        }
+        if !self.catalogs.table.slots().is_empty() {
+            let task = tokio::spawn(Arc::clone(&self.catalogs).run());
+            *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        }
         for catalogue in &catalogues {
             catalogue.listen(&listener);
             for slot in catalogue.slots() {
@@ -204,6 +262,14 @@ impl Plugin for Transfer {
     }
 
     async fn stop(&self, _: Stop) {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            task.abort();
+        }
         self.notifier.stop().await;
     }
 }

@@ -2,8 +2,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_plugin::wire::RecordType;
 use corten_plugin::wire::pack::Packer;
+use corten_plugin::wire::{Owner, Rcode, Rdata, RecordType, Section};
 use corten_plugin::{Exchange, Gone};
 use corten_zone::{Delta, Record, RecordBuf, Zone};
 
@@ -62,6 +62,30 @@ pub(crate) async fn changes(ex: &mut Exchange, deltas: &[Arc<Delta>]) -> Result<
     }
     out.push(newest.after.as_record()).await?;
     out.end().await
+}
+
+/// Answers with what changed if it is a message of so many octets at most; if not, nothing is answered.
+pub(crate) fn in_one(ex: &mut Exchange, deltas: &[Arc<Delta>], most: usize) -> bool {
+    let Some(newest) = deltas.last() else {
+        return false;
+    };
+    let changes = deltas.iter().flat_map(|delta| {
+        let removed = [&delta.before].into_iter().chain(&delta.removed);
+        removed.chain([&delta.after]).chain(&delta.added)
+    });
+    let records = [&newest.after].into_iter().chain(changes);
+    let reply = ex.start(Rcode::NOERROR);
+    reply.authoritative = true;
+    let fits = records.chain([&newest.after]).all(|record| {
+        let (owner, rdata) = (Owner::Wire(&record.owner), &record.rdata);
+        let write = |out: &mut Rdata<'_>| out.octets(rdata);
+        reply.push(Section::Answer, owner, record.rtype, record.ttl, write)
+            && reply.octets().len() <= most
+    });
+    if !fits {
+        reply.clear();
+    }
+    fits
 }
 
 /// Whether the changes are less than the zone.

@@ -1,5 +1,3 @@
-use std::sync::Mutex;
-
 use corten_plugin::wire::message::{Found, Message};
 use corten_plugin::wire::{Class, Gate, Query, Question};
 use corten_plugin::{Chain, Gone, PartSink, Progress, Zones};
@@ -60,9 +58,12 @@ fn transfer(slot: &Arc<Slot>) -> Transfer {
     let policies = Arc::new(Policies::everybody(Zones::new(vec![
         "example".parse().unwrap(),
     ])));
+    let policies_for_catalogs = Arc::clone(&policies);
     Transfer {
         notifier: Notifier::new(Arc::clone(&policies)),
         policies,
+        catalogs: Catalogs::new(&policies_for_catalogs, None),
+        task: Mutex::default(),
         catalogues: OnceLock::from(vec![Arc::new(Only(Arc::clone(slot))) as Arc<dyn Catalogue>]),
         under_way: Semaphore::new(1),
     }
@@ -181,14 +182,26 @@ async fn who_has_it_all_gets_the_soa_record() {
             (1, Rcode::NOERROR)
         );
     }
-    let mut ex = request(Some(1));
+    // Over UDP those, too, whose changes are not known or too many; others get them.
+    slot.set(zone(4, 0..10));
+    slot.set(zone(5, 0..40));
+    for (serial, records) in [(1, 1), (4, 1), (5, 1)] {
+        let mut ex = request(Some(serial));
+        ex.transport = Transport::Udp;
+        let (messages, ex) = serve(transfer(&slot), ex).await;
+        assert!(messages.is_empty());
+        assert_eq!(
+            (ex.reply.count(Section::Answer), ex.reply.rcode),
+            (records, Rcode::NOERROR),
+            "{serial}"
+        );
+    }
+    slot.set(zone(6, 1..41));
+    let mut ex = request(Some(5));
     ex.transport = Transport::Udp;
-    let (messages, ex) = serve(transfer(&slot), ex).await;
-    assert!(messages.is_empty());
-    assert_eq!(
-        (ex.reply.count(Section::Answer), ex.reply.rcode),
-        (1, Rcode::NOERROR)
-    );
+    let (_, ex) = serve(transfer(&slot), ex).await;
+    assert_eq!(ex.reply.count(Section::Answer), 6);
+    assert!(ex.reply.authoritative && ex.reply.octets().len() <= 512 - OPT_OCTETS);
 }
 
 #[tokio::test]

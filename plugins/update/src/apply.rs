@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use corten_plugin::wire::{Rcode, RecordType};
-use corten_zone::{Record, RecordBuf, Soa, Zone, serial_newer};
+use corten_zone::{Names, Record, RecordBuf, Soa, Zone, serial_newer};
 
 use crate::message::{Change, Prerequisite, Update};
 
@@ -12,14 +12,32 @@ type Entry = (RecordType, u32, Box<[u8]>);
 /// A zone with changes that are not served yet; names that nobody touched are the zone's.
 pub(crate) struct Work<'z> {
     zone: &'z Zone,
-    touched: BTreeMap<Vec<u8>, Vec<Entry>>,
+    touched: Names,
+    /// What the update that is being done has touched, as it was before; nothing for what none had.
+    undo: BTreeMap<Vec<u8>, Option<Vec<Entry>>>,
 }
 
 impl<'z> Work<'z> {
     pub(crate) fn new(zone: &'z Zone) -> Self {
         Self {
             zone,
-            touched: BTreeMap::new(),
+            touched: Names::new(),
+            undo: BTreeMap::new(),
+        }
+    }
+
+    /// Another update begins.
+    pub(crate) fn begin(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes back what the update did.
+    pub(crate) fn undo(&mut self) {
+        for (owner, before) in std::mem::take(&mut self.undo) {
+            match before {
+                Some(records) => self.touched.insert(owner, records),
+                None => self.touched.remove(&owner),
+            };
         }
     }
 
@@ -43,6 +61,10 @@ impl<'z> Work<'z> {
     }
 
     fn touch(&mut self, owner: &[u8]) -> &mut Vec<Entry> {
+        if !self.undo.contains_key(owner) {
+            let before = self.touched.get(owner).cloned();
+            self.undo.insert(owner.to_owned(), before);
+        }
         if !self.touched.contains_key(owner) {
             let records = self.of_zone(owner);
             self.touched.insert(owner.to_owned(), records);
@@ -169,18 +191,50 @@ impl<'z> Work<'z> {
         records.push((rtype, ttl, rdata.into()));
     }
 
-    /// What changed: records that went and that came.
+    /// What all updates changed: records that went and that came.
     pub(crate) fn difference(&self) -> (Vec<RecordBuf>, Vec<RecordBuf>) {
-        let (mut removed, mut added) = (Vec::new(), Vec::new());
-        for (owner, now) in &self.touched {
-            let before = self.of_zone(owner);
-            let gone = before.iter().filter(|entry| !now.contains(entry));
-            removed.extend(gone.map(|entry| record(owner, entry)));
-            let new = now.iter().filter(|entry| !before.contains(entry));
-            added.extend(new.map(|entry| record(owner, entry)));
-        }
-        (removed, added)
+        let names = self.touched.iter();
+        difference(names.map(|(owner, now)| (&**owner, self.of_zone(owner), &**now)))
     }
+
+    /// What the update changed: the same.
+    pub(crate) fn step(&self) -> (Vec<RecordBuf>, Vec<RecordBuf>) {
+        difference(self.undo.iter().map(|(owner, before)| {
+            let before = before.clone().unwrap_or_else(|| self.of_zone(owner));
+            let now = self.touched.get(owner).map_or(&[][..], Vec::as_slice);
+            (&**owner, before, now)
+        }))
+    }
+
+    /// The SOA record as it is now.
+    pub(crate) fn soa(&self) -> Option<RecordBuf> {
+        let apex = self.zone.apex();
+        let records = self.records(apex);
+        let soa = records.iter().find(|entry| entry.0 == RecordType::SOA)?;
+        Some(record(apex, soa))
+    }
+
+    /// What has been touched, with this SOA record.
+    pub(crate) fn into_names(mut self, soa: &RecordBuf) -> Names {
+        let records = self.touch(&soa.owner);
+        records.retain(|entry| entry.0 != RecordType::SOA);
+        records.push((soa.rtype, soa.ttl, soa.rdata.clone()));
+        self.touched
+    }
+}
+
+/// Records that went and that came, from names with their records before and now.
+fn difference<'n>(
+    names: impl Iterator<Item = (&'n [u8], Vec<Entry>, &'n [Entry])>,
+) -> (Vec<RecordBuf>, Vec<RecordBuf>) {
+    let (mut removed, mut added) = (Vec::new(), Vec::new());
+    for (owner, before, now) in names {
+        let gone = before.iter().filter(|entry| !now.contains(entry));
+        removed.extend(gone.map(|entry| record(owner, entry)));
+        let new = now.iter().filter(|entry| !before.contains(entry));
+        added.extend(new.map(|entry| record(owner, entry)));
+    }
+    (removed, added)
 }
 
 fn record(owner: &[u8], (rtype, ttl, rdata): &Entry) -> RecordBuf {

@@ -106,9 +106,13 @@ impl Journal {
         self.octets
     }
 
-    /// Adds an entry. It is on disk when this returns; after an error nothing of it is.
-    pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        let octets = framed(entry)?;
+    /// Adds entries. They are on disk when this returns; after an error nothing of them is.
+    pub(crate) fn append(&mut self, entries: &[&Entry]) -> io::Result<()> {
+        let octets: Vec<_> = entries
+            .iter()
+            .map(|entry| framed(entry))
+            .collect::<io::Result<_>>()?;
+        let octets = octets.concat();
         if self.torn {
             // What is behind something torn would not be read again.
             self.file.set_len(self.octets)?;
@@ -276,14 +280,14 @@ mod tests {
         let path = std::env::temp_dir().join(format!("corten-torn-{}.journal", std::process::id()));
         let _ = fs::remove_file(&path);
         let mut journal = Journal::open(&path, b"\0").unwrap().journal;
-        journal.append(&Entry::default()).unwrap();
+        journal.append(&[&Entry::default()]).unwrap();
         journal.file.write_all(b"half of an ent").unwrap();
         journal.torn = true;
         let last = Entry {
             serial: 7,
             ..Entry::default()
         };
-        journal.append(&last).unwrap();
+        journal.append(&[&last]).unwrap();
         let opened = Journal::open(&path, b"\0").unwrap();
         assert_eq!(opened.entries, [Entry::default(), last]);
         fs::remove_file(&path).unwrap();

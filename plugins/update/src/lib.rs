@@ -6,13 +6,17 @@
 //! | `policy` | who may change what |
 //! | `message` | an update message taken apart |
 //! | `apply` | prerequisites and changes, step by step |
+//! | `commit` | updates done, those that wait together |
+//! | `folder` | folders that are this process's alone |
 //! | `journal` | the file in which updates are before they are answered |
 //! | `overlay` | the difference to the zone's file |
 //! | `owner` | whose a journal is, where several want it |
 //! | `store` | what updates have made of a zone |
 //! | here | the decisions, and the task that takes away what has expired |
 mod apply;
+mod commit;
 mod config;
+mod folder;
 mod journal;
 mod message;
 mod overlay;
@@ -37,11 +41,12 @@ use corten_tsig::Keyring;
 use corten_zone::{Catalogue, Slot};
 use tokio::task::JoinHandle;
 
+use commit::Refusal;
 use config::Config;
-use journal::make_folder;
+use folder::{Folders, Refused};
 use message::Update;
 use owner::Owner;
-use store::{Refusal, Store, journal_path};
+use store::{Store, journal_path};
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -96,6 +101,16 @@ fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Keeps the folders to this process. Blocks.
+    fn claim(&self) -> Result<(), Refused> {
+        let folders = self.process.service(Folders::default);
+        folders.claim(&self.config.journal, "journal")?;
+        let Some(folder) = &self.config.write_back else {
+            return Ok(());
+        };
+        folders.claim(folder, "write_back")
+    }
+
     /// Takes charge of every zone of the block that is made here. Blocks.
     fn attach(&self) {
         let slots: Vec<_> = {
@@ -126,9 +141,9 @@ impl Shared {
             match all.get(&path) {
                 Some(store) => Arc::clone(store),
                 None => {
-                    let made =
-                        make_folder(&self.config.journal).and_then(|()| Store::open(&path, apex));
-                    let store = made.map_err(|error| format!("{}: {error}", path.display()))?;
+                    self.claim().map_err(|error| error.to_string())?;
+                    let store = Store::open(&path, apex)
+                        .map_err(|error| format!("{}: {error}", path.display()))?;
                     let store = Arc::new(store);
                     all.insert(path.clone(), Arc::clone(&store));
                     store
@@ -169,7 +184,7 @@ impl Shared {
             Ok(update) => update,
             Err(rcode) => return refuse(rcode, "the message is not in order".to_owned()),
         };
-        let permitted = match self
+        let mut permitted = match self
             .config
             .policy
             .permit(key, update.changes, unix_seconds())
@@ -177,18 +192,23 @@ impl Shared {
             Ok(permitted) => permitted,
             Err(denied) => return refuse(Rcode::REFUSED, denied.to_string()),
         };
+        let shown: Vec<_> = permitted
+            .changes
+            .iter()
+            .take(8)
+            .map(policy::shown)
+            .collect();
+        let more = permitted.changes.len() - shown.len();
         let update = Update {
             prerequisites: update.prerequisites,
-            changes: permitted.changes.clone(),
+            changes: std::mem::take(&mut permitted.changes),
         };
-        match store.commit(&update, &permitted) {
+        match store.commit(update, permitted) {
             Ok(serial) => {
-                let changes: Vec<_> = update.changes.iter().take(8).map(policy::shown).collect();
-                let more = update.changes.len() - changes.len();
                 tracing::info!(
                     target: "plugin/update",
                     "update of zone \"{zone}\" by key \"{key}\" from {client}: {}{}; {}",
-                    changes.join(", "),
+                    shown.join(", "),
                     if more > 0 { format!(" and {more} more") } else { String::new() },
                     serial.map_or_else(|| "nothing changed".to_owned(), |serial| format!("serial {serial}"))
                 );
@@ -316,6 +336,12 @@ impl Plugin for Updating {
                 target: "plugin/update",
                 "neither 'file' nor 'auto' stands in this block; there is no zone to update"
             );
+        }
+        let shared = Arc::clone(&self.shared);
+        match tokio::task::spawn_blocking(move || shared.claim()).await? {
+            Err(taken @ Refused::Taken { .. }) => return Err(taken.into()),
+            // A folder that is not there may come; until then zones take no updates, and the log says so.
+            Ok(()) | Err(Refused::Io { .. }) => (),
         }
         self.shared.owner.start();
         let shared = Arc::clone(&self.shared);

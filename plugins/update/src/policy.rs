@@ -7,8 +7,8 @@ use corten_plugin::wire::{Name, Rcode, RecordType};
 use corten_zone::RecordBuf;
 
 use crate::apply::Work;
+use crate::commit::Judge;
 use crate::message::Change;
-use crate::store::Judge;
 
 /// The label in front of names that certificates are wanted for (RFC 8555 section 8.4).
 const CHALLENGE: &[u8] = b"\x0f_acme-challenge";
@@ -84,8 +84,8 @@ pub(crate) enum Denied {
 
 /// The changes of an update as they may be done.
 #[derive(Debug)]
-pub(crate) struct Permitted<'p> {
-    limits: &'p Limits,
+pub(crate) struct Permitted {
+    limits: Limits,
     pub(crate) changes: Vec<Change>,
     /// Names of challenges.
     challenges: Vec<Vec<u8>>,
@@ -139,10 +139,10 @@ impl Policy {
         key: &Name,
         changes: Vec<Change>,
         now: u64,
-    ) -> Result<Permitted<'_>, Denied> {
+    ) -> Result<Permitted, Denied> {
         self.count(key, Instant::now())?;
         let mut permitted = Permitted {
-            limits: &self.limits,
+            limits: self.limits.clone(),
             changes: Vec::with_capacity(changes.len()),
             challenges: Vec::new(),
             now,
@@ -193,7 +193,7 @@ impl Policy {
     }
 }
 
-impl Permitted<'_> {
+impl Permitted {
     /// Takes a change of a challenge within its limits.
     fn challenge(&mut self, mut change: Change) -> Result<(), Denied> {
         if let Change::Add {
@@ -211,7 +211,7 @@ impl Permitted<'_> {
     }
 }
 
-impl Judge for Permitted<'_> {
+impl Judge for Permitted {
     fn allows(&self, work: &Work<'_>) -> Result<(), Rcode> {
         for owner in &self.challenges {
             let records = work.records(owner);

@@ -2,19 +2,19 @@
 //! version of it.
 //!
 //! The lock is held from the prerequisites to the exchange of the version: updates of a zone come one
-//! after the other, all of each or nothing.
-use std::collections::BTreeSet;
+//! after the other, all of each or nothing. Those that wait for it are done together.
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use corten_plugin::wire::{Name, Rcode, RecordType, text};
-use corten_zone::{Builder, Delta, Keeper, RecordBuf, Slot, Soa, Zone, ZoneError, serial_newer};
+use corten_plugin::wire::{Name, Rcode, text};
+use corten_zone::{Delta, Keeper, RecordBuf, Slot, Zone, serial_newer};
 
 use crate::apply::Work;
+use crate::commit::{Judge, Refusal, Waiting, Wish};
 use crate::journal::{Entry, Journal, replace};
 use crate::message::{Change, Update};
-use crate::overlay::{Key, Overlay, in_zone, key, with_serial};
+use crate::overlay::{Overlay, in_zone};
 use crate::owner::Owner;
 
 /// A journal of more octets than this is replaced by what it comes to.
@@ -25,51 +25,28 @@ pub(crate) const EXPIRING_MAX: usize = 10_000;
 /// A zone that takes updates.
 pub(crate) struct Store {
     apex: Name,
+    waiting: Waiting,
     state: Mutex<State>,
 }
 
-struct State {
-    journal: Journal,
+pub(crate) struct State {
+    pub(crate) journal: Journal,
     /// Octets of the journal when it was compacted last.
     compacted: u64,
-    overlay: Overlay,
+    pub(crate) overlay: Overlay,
     /// Serials of the file's version and of the one that came of it.
-    serials: Option<(u32, u32)>,
+    pub(crate) serials: Option<(u32, u32)>,
     /// Where the versions go, and whose it is.
-    slot: Option<Arc<Slot>>,
+    pub(crate) slot: Option<Arc<Slot>>,
     owner: Weak<Owner>,
     /// Every slot that came here, with the zone as its file has it: the one that is served has the
     /// updates in it.
     brought: Vec<(Weak<Slot>, Option<Arc<Zone>>)>,
     /// The zone as the slot's file has it.
-    base: Option<Arc<Zone>>,
-    served: Option<Arc<Zone>>,
+    pub(crate) base: Option<Arc<Zone>>,
+    pub(crate) served: Option<Arc<Zone>>,
     /// The version that was written back.
     written: Option<u32>,
-}
-
-/// Why an update was not done.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// A prerequisite does not hold, or the policy says no.
-    Rcode(Rcode),
-    /// The zone is signed by its file: nobody here could sign the change.
-    Signed,
-    /// There is no version of the zone.
-    NoZone,
-    /// Nothing would be left that is a zone.
-    Zone(ZoneError),
-    /// The journal cannot be written.
-    Journal(io::Error),
-}
-
-/// Whether an update may be what it came to, and until when records live.
-pub(crate) trait Judge {
-    /// Looks at what would be there.
-    fn allows(&self, work: &Work<'_>) -> Result<(), Rcode>;
-
-    /// When a record expires, in seconds since 1970; 0 for never.
-    fn expires(&self, record: &RecordBuf) -> u64;
 }
 
 /// Nobody's wish but the clock's.
@@ -85,13 +62,8 @@ impl Judge for Clock {
     }
 }
 
-fn soa_of(zone: &Zone) -> Option<RecordBuf> {
-    let soa = zone.records().next()?;
-    Some(soa.to_owned())
-}
-
 /// The serial behind one (RFC 1982); 0 is left out, as some take it for none.
-fn next(serial: u32) -> u32 {
+pub(crate) fn next(serial: u32) -> u32 {
     serial.wrapping_add(1).max(1)
 }
 
@@ -119,6 +91,7 @@ impl Store {
         let last = opened.entries.last();
         Ok(Self {
             apex: apex.clone(),
+            waiting: Waiting::default(),
             state: Mutex::new(State {
                 compacted: 0,
                 overlay,
@@ -173,13 +146,29 @@ impl Store {
     }
 
     /// Does an update, all of it or nothing; it is on disk and served when this returns. The serial,
-    /// if anything changed. Blocks.
+    /// if anything changed. Those that come meanwhile are done together. Blocks.
     pub(crate) fn commit(
         &self,
-        update: &Update,
-        judge: &dyn Judge,
+        update: Update,
+        judge: impl Judge + 'static,
     ) -> Result<Option<u32>, Refusal> {
-        self.state().commit(update, judge)
+        let wish = Wish::new(update, Box::new(judge));
+        self.waiting
+            .run(&wish, |wishes| self.state().commit(wishes))
+    }
+
+    /// The same for several that came at once.
+    #[cfg(test)]
+    pub(crate) fn commit_all(&self, updates: Vec<Update>) -> Vec<Result<Option<u32>, Refusal>> {
+        let wishes: Vec<_> = updates
+            .into_iter()
+            .map(|update| Wish::new(update, Box::new(Clock)))
+            .collect();
+        self.state().commit(&wishes);
+        wishes
+            .iter()
+            .filter_map(|wish| wish.take_outcome())
+            .collect()
     }
 
     /// Takes away what has expired.
@@ -200,7 +189,9 @@ impl Store {
             changes,
             ..Update::default()
         };
-        match state.commit(&update, &Clock) {
+        let wish = Wish::new(update, Box::new(Clock));
+        state.commit(&[Arc::clone(&wish)]);
+        match wish.take_outcome().unwrap_or(Ok(None)) {
             Ok(_) => tracing::info!(
                 target: "plugin/update",
                 "{count} records of zone \"{}\" have expired", self.apex
@@ -283,79 +274,8 @@ impl State {
         all.find_map(|(known, zone)| std::ptr::eq(known.as_ptr(), slot).then_some(zone))
     }
 
-    fn commit(&mut self, update: &Update, judge: &dyn Judge) -> Result<Option<u32>, Refusal> {
-        let (Some(zone), Some(base), Some(slot)) =
-            (self.served.clone(), self.base.clone(), self.slot.clone())
-        else {
-            return Err(Refusal::NoZone);
-        };
-        let signed = [RecordType::RRSIG, RecordType::NSEC, RecordType::NSEC3PARAM];
-        if signed
-            .iter()
-            .any(|rtype| zone.rrset(zone.apex(), *rtype).is_some())
-        {
-            return Err(Refusal::Signed);
-        }
-        let mut work = Work::new(&zone);
-        work.check(update).map_err(Refusal::Rcode)?;
-        update.changes.iter().for_each(|change| work.change(change));
-        judge.allows(&work).map_err(Refusal::Rcode)?;
-        let (mut removed, mut added) = work.difference();
-        if removed.is_empty() && added.is_empty() {
-            return Ok(None);
-        }
-        let expiring = added.iter().filter(|record| judge.expires(record) != 0);
-        let expiring = expiring.count();
-        let known = self.overlay.added.values();
-        if expiring > 0
-            && known.filter(|(_, expires)| *expires != 0).count() + expiring > EXPIRING_MAX
-        {
-            return Err(Refusal::Rcode(Rcode::REFUSED));
-        }
-        let explicit = added
-            .iter()
-            .find(|record| record.rtype == RecordType::SOA)
-            .cloned();
-        for records in [&mut removed, &mut added] {
-            records.retain(|record| record.rtype != RecordType::SOA);
-        }
-        let before = soa_of(&zone).ok_or(Refusal::NoZone)?;
-        let after = match &explicit {
-            Some(soa) => soa.clone(),
-            // RFC 2136 section 3.6.
-            None => with_serial(&before, next(zone.soa().serial)),
-        };
-        let after_soa = Soa::read(after.as_record());
-        let serial = after_soa.ok_or(Refusal::Rcode(Rcode::FORMERR))?.serial;
-        let changed = changed(&zone, &after, &removed, &added).map_err(Refusal::Zone)?;
-        let entry = Entry {
-            whole: false,
-            base: base.soa().serial,
-            serial,
-            removed: removed.clone(),
-            added: added
-                .iter()
-                .map(|record| (record.clone(), judge.expires(record)))
-                .chain(explicit.map(|soa| (soa, 0)))
-                .collect(),
-        };
-        self.journal.append(&entry).map_err(Refusal::Journal)?;
-        self.overlay.apply(&entry, Some(&base));
-        self.serials = Some((entry.base, serial));
-        self.served = Some(Arc::clone(&changed));
-        let delta = Delta {
-            before,
-            after,
-            removed,
-            added,
-        };
-        slot.set_with(changed, delta);
-        self.compact(zone.apex());
-        Ok(Some(serial))
-    }
-
     /// Replaces a long journal by what it comes to.
-    fn compact(&mut self, apex: &[u8]) {
+    pub(crate) fn compact(&mut self, apex: &[u8]) {
         let octets = self.journal.octets();
         let Some(serials) = self.serials else { return };
         if octets < COMPACT_OCTETS || octets < self.compacted * 4 {
@@ -370,28 +290,6 @@ impl State {
             ),
         }
     }
-}
-
-/// The version behind one.
-fn changed(
-    zone: &Zone,
-    soa: &RecordBuf,
-    removed: &[RecordBuf],
-    added: &[RecordBuf],
-) -> Result<Arc<Zone>, ZoneError> {
-    let gone: BTreeSet<Key> = removed.iter().map(key).collect();
-    let touched: BTreeSet<&[u8]> = removed.iter().map(|record| &*record.owner).collect();
-    let mut builder = Builder::new(zone.apex());
-    for record in zone.records() {
-        let is_gone = || touched.contains(record.owner) && gone.contains(&key(&record.to_owned()));
-        if record.rtype != RecordType::SOA && !is_gone() {
-            builder.add(record.owner, record.rtype, record.ttl, record.rdata)?;
-        }
-    }
-    for record in added.iter().chain([soa]) {
-        builder.add(&record.owner, record.rtype, record.ttl, &record.rdata)?;
-    }
-    builder.build().map(Arc::new)
 }
 
 impl Keeper for Store {
@@ -461,7 +359,7 @@ impl State {
                 serial,
                 ..Entry::default()
             };
-            if let Err(error) = self.journal.append(&entry) {
+            if let Err(error) = self.journal.append(&[&entry]) {
                 tracing::error!(target: "plugin/update", "journal of zone \"{apex}\": {error}");
             }
             self.serials = Some(serials);

@@ -8,13 +8,15 @@ use corten_plugin::wire::{Name, Rcode, RecordType};
 use corten_zone::{Builder, History, RecordBuf, Slot, Zone};
 
 use crate::apply::Work;
+use crate::commit::{Judge, Refusal};
 use crate::journal::{Entry, Journal};
 use crate::message::{Change, Prerequisite, Update, read};
 use crate::owner::Owner;
 use crate::policy::{Denied, Grant, Limits, Policy, Wanted, What};
-use crate::store::{Judge, Store};
+use crate::store::Store;
 
 mod kept;
+mod together;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -282,7 +284,7 @@ fn a_journal_cut_anywhere_has_what_was_whole() {
     let mut journal = Journal::open(&path, apex().wire()).unwrap().journal;
     ends.push(journal.octets() as usize);
     for number in 1..=3 {
-        journal.append(&entry(number)).unwrap();
+        journal.append(&[&entry(number)]).unwrap();
         ends.push(journal.octets() as usize);
     }
     let octets = fs::read(&path).unwrap();
@@ -300,7 +302,7 @@ fn a_journal_cut_anywhere_has_what_was_whole() {
         assert!(opened.damaged == 0 || opened.is_cut, "{length}");
         // It goes on from there.
         let mut journal = opened.journal;
-        journal.append(&entry(9)).unwrap();
+        journal.append(&[&entry(9)]).unwrap();
         let again = Journal::open(&path, apex().wire()).unwrap();
         assert_eq!((again.entries.len(), again.damaged), (whole + 1, 0));
     }
@@ -356,7 +358,7 @@ fn what_updates_made_outlives_the_process_and_the_file() {
     let owner = Owner::new();
     assert!(store.attach(&slot, &owner));
     assert_eq!(served(&slot).0, 5, "nothing was updated");
-    let commit = |change| store.commit(&update(vec![change]), &Anything).unwrap();
+    let commit = |change| store.commit(update(vec![change]), Anything).unwrap();
     assert_eq!(commit(add("c A 192.0.2.1")), Some(6));
     assert_eq!(commit(add("c A 192.0.2.1")), None, "it is there");
     assert_eq!(commit(delete("a A 192.0.2.1")), Some(7));

@@ -299,3 +299,92 @@ fn changes_from_another_version_are_not_kept() {
     slot.set_with(zone(5), Delta::between(&zone(4), &zone(5)));
     assert!(matches!(slot.since(4), crate::History::Deltas(_)));
 }
+
+/// Whatever changes, the next version is the one that would be made from its records.
+#[test]
+fn a_changed_zone_is_the_one_of_its_records() {
+    use std::collections::BTreeMap;
+    const APEX: &[u8] = b"\x04zone\0";
+    let mut records: crate::Names = BTreeMap::new();
+    let mut soa = vec![0; 22];
+    records.insert(APEX.into(), vec![(RecordType::SOA, 1, soa.clone().into())]);
+    let build = |records: &crate::Names| {
+        let mut builder = Builder::new(APEX);
+        for (owner, sets) in records {
+            for (rtype, ttl, rdata) in sets {
+                builder.add(owner, *rtype, *ttl, rdata).unwrap();
+            }
+        }
+        builder.build().unwrap()
+    };
+    let shown = |zone: &Zone| -> Vec<_> {
+        let nodes = zone.nodes().enumerate().map(|(rank, node)| {
+            let found = zone.node(node.name()).expect("it is found");
+            assert_eq!((found.place(), node.rank()), (node.place(), rank));
+            let link = |node: Option<Node<'_>>| node.map(|node| node.name().to_vec());
+            let records: Vec<_> = node.records().map(|record| record.to_owned()).collect();
+            let of = (link(node.cut()), link(node.wildcard()));
+            let is = (node.is_empty_non_terminal(), node.is_delegation());
+            (node.name().to_vec(), of, is, records)
+        });
+        nodes.collect()
+    };
+    let mut number = 1u64;
+    let mut random = |most: usize| {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+        (number % most as u64) as usize
+    };
+    let labels: [&[u8]; 5] = [b"\x01a", b"\x01b", b"\x01c", b"\x01*", b"\x02dd"];
+    let mut zone = build(&records);
+    let mut appended = 0;
+    for round in 0..1000u32 {
+        let mut names = BTreeMap::new();
+        soa[2..6].copy_from_slice(&round.to_be_bytes());
+        names.insert(
+            APEX.to_vec(),
+            vec![(RecordType::SOA, 1, soa.clone().into_boxed_slice())],
+        );
+        for _ in 0..random(4) + 1 {
+            let mut name = APEX.to_vec();
+            for _ in 0..random(4) + 1 {
+                name = [labels[random(labels.len())], &name].concat();
+            }
+            let types = [
+                RecordType::A,
+                RecordType::A,
+                RecordType::NS,
+                RecordType::DNAME,
+            ];
+            let sets = (0..random(3)).map(|_| match types[random(4)] {
+                RecordType::A => (RecordType::A, 1, vec![random(3) as u8; 4].into()),
+                other => (other, 1, Box::from(&b"\x01x\x04zone\0"[..])),
+            });
+            let mut sets: Vec<_> = sets.collect();
+            sets.sort();
+            sets.dedup();
+            names.insert(name, sets);
+        }
+        zone = zone.with(&names).unwrap();
+        appended += usize::from(zone.waste > 0);
+        for (name, sets) in names {
+            match sets.is_empty() {
+                true => records.remove(&name),
+                false => records.insert(name, sets),
+            };
+        }
+        let made = build(&records);
+        assert_eq!(zone.soa(), made.soa());
+        assert_eq!(shown(&zone), shown(&made), "round {round}");
+        let missing: Name = "x.b.c.a.zone".parse().unwrap();
+        assert_eq!(
+            zone.closest_encloser(&missing).name(),
+            made.closest_encloser(&missing).name()
+        );
+    }
+    assert!(
+        appended > 300,
+        "{appended}: most are made from the version before"
+    );
+}

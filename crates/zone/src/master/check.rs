@@ -6,6 +6,7 @@ use corten_wire::{Name, RecordType, TextRecord};
 
 use super::error::{Warning, WarningKind, Warnings};
 use super::named;
+use crate::nsec3::ITERATIONS_VALIDATED;
 use crate::order::is_in;
 use crate::zone::Zone;
 
@@ -91,6 +92,11 @@ pub(super) fn zone(zone: &Zone, targets: Targets, path: &Path, warnings: &mut Wa
         }
     }
     check.node(&node);
+    if let Some(iterations) = zone.nsec3_iterations()
+        && iterations > ITERATIONS_VALIDATED
+    {
+        check.warn(WarningKind::Nsec3Iterations(iterations));
+    }
     check.end();
 }
 

@@ -195,6 +195,12 @@ pub enum WarningKind {
     /// A name server that is an alias (RFC 2181 section 10.3).
     #[error("the name server '{0}' is an alias")]
     AliasedServer(Box<Name>),
+    /// Many rounds of hashing (RFC 9276 section 3.2).
+    #[error(
+        "NSEC3 records with {0} iterations: validators take the zone for unsigned where there are more than {max}, and some of its \
+         names for failures; sign it with 0 (RFC 9276)", max = crate::nsec3::ITERATIONS_VALIDATED
+    )]
+    Nsec3Iterations(u16),
     /// Data that no query finds: below a delegation or a DNAME record.
     #[error("'{owner}' is not served: it is below the {under} record of '{of}'")]
     Occluded {

@@ -1,7 +1,7 @@
 //! What is kept of updates, and whose it is.
 use super::*;
 use crate::journal::replace;
-use crate::store::{EXPIRING_MAX, Refusal, journal_path};
+use crate::store::{EXPIRING_MAX, journal_path};
 
 /// Octets in front of the zone's name in a journal.
 const MAGIC_OCTETS: usize = 8;
@@ -17,7 +17,7 @@ fn a_slot_knows_what_its_file_brought() {
     let owner = Owner::new();
     assert!(store.attach(&slot, &owner));
     let change = update(vec![delete("a A 192.0.2.1")]);
-    assert_eq!(store.commit(&change, &Anything).unwrap(), Some(6));
+    assert_eq!(store.commit(change, Anything).unwrap(), Some(6));
     let brought = slot.brought().unwrap();
     assert_eq!((brought.soa().serial, served(&slot).0), (5, 6));
     slot.set(zone(6, &["a A 192.0.2.1", "b A 192.0.2.1"]));
@@ -46,7 +46,7 @@ fn a_journal_belongs_to_one_block() {
     assert!(store.attach(&slots[0], &one));
     assert!(!store.attach(&slots[1], &other), "its neighbour's");
     let change = update(vec![delete("a A 192.0.2.1")]);
-    assert_eq!(store.commit(&change, &Anything).unwrap(), Some(6));
+    assert_eq!(store.commit(change, Anything).unwrap(), Some(6));
     let now = |serial| {
         (
             serial,
@@ -96,7 +96,7 @@ fn octets_of_any_kind_are_read_or_refused() {
     let path = folder.0.join("z.journal");
     let mut journal = Journal::open(&path, apex().wire()).unwrap().journal;
     for number in 1..=2 {
-        journal.append(&entry(number)).unwrap();
+        journal.append(&[&entry(number)]).unwrap();
     }
     let whole = fs::read(&path).unwrap();
     let update = [
@@ -146,11 +146,11 @@ fn challenges_are_counted_over_all_names() {
         update(changes.collect())
     };
     let most = texts(0..EXPIRING_MAX);
-    assert_eq!(store.commit(&most, &Anything).unwrap(), Some(2));
+    assert_eq!(store.commit(most, Anything).unwrap(), Some(2));
     let more = texts(EXPIRING_MAX..EXPIRING_MAX + 1);
-    let refused = store.commit(&more, &Anything).unwrap_err();
+    let refused = store.commit(more, Anything).unwrap_err();
     assert!(matches!(refused, Refusal::Rcode(Rcode::REFUSED)));
     // Others, which do not expire, are no challenges.
     let other = update(vec![add("a A 192.0.2.1")]);
-    assert_eq!(store.commit(&other, &Anything).unwrap(), Some(3));
+    assert_eq!(store.commit(other, Anything).unwrap(), Some(3));
 }
