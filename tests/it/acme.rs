@@ -10,7 +10,7 @@
 mod dialects;
 mod engine;
 mod keeping;
-mod scene;
+pub(crate) mod scene;
 mod side;
 
 use std::io::{Read, Write};

@@ -23,7 +23,7 @@
 //! | [`web_clients`] | kdig, curl and nghttp |
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
-//! | [`updates`] | dynamic updates by nsupdate and certbot, and with `kill -9` |
+//! | [`updates`] | dynamic updates by nsupdate, certbot, lego and dehydrated, and with `kill -9` |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |

@@ -51,8 +51,12 @@ struct State {
 /// Why an update was not done.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// A prerequisite does not hold, or the policy says no.
+    /// A prerequisite does not hold, or the SOA is none.
     Rcode(Rcode),
+    /// There would be too many challenges at a name, or altogether.
+    Challenges,
+    /// A key for challenges would delete a name that has other records.
+    Others,
     /// The zone is signed by its file: nobody here could sign the change.
     Signed,
     /// There is no version of the zone.
@@ -66,7 +70,7 @@ pub(crate) enum Refusal {
 /// Whether an update may be what it came to, and until when records live.
 pub(crate) trait Judge {
     /// Looks at what would be there.
-    fn allows(&self, work: &Work<'_>) -> Result<(), Rcode>;
+    fn allows(&self, work: &Work<'_>) -> Result<(), Refusal>;
 
     /// When a record expires, in seconds since 1970; 0 for never.
     fn expires(&self, record: &RecordBuf) -> u64;
@@ -76,7 +80,7 @@ pub(crate) trait Judge {
 struct Clock;
 
 impl Judge for Clock {
-    fn allows(&self, _: &Work<'_>) -> Result<(), Rcode> {
+    fn allows(&self, _: &Work<'_>) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -299,7 +303,7 @@ impl State {
         let mut work = Work::new(&zone);
         work.check(update).map_err(Refusal::Rcode)?;
         update.changes.iter().for_each(|change| work.change(change));
-        judge.allows(&work).map_err(Refusal::Rcode)?;
+        judge.allows(&work)?;
         let (mut removed, mut added) = work.difference();
         if removed.is_empty() && added.is_empty() {
             return Ok(None);
@@ -310,7 +314,7 @@ impl State {
         if expiring > 0
             && known.filter(|(_, expires)| *expires != 0).count() + expiring > EXPIRING_MAX
         {
-            return Err(Refusal::Rcode(Rcode::REFUSED));
+            return Err(Refusal::Challenges);
         }
         let explicit = added
             .iter()

@@ -1,7 +1,7 @@
 //! What is kept of updates, and whose it is.
 use super::*;
 use crate::journal::replace;
-use crate::store::{EXPIRING_MAX, Refusal, journal_path};
+use crate::store::{EXPIRING_MAX, journal_path};
 
 /// Octets in front of the zone's name in a journal.
 const MAGIC_OCTETS: usize = 8;
@@ -149,7 +149,7 @@ fn challenges_are_counted_over_all_names() {
     assert_eq!(store.commit(&most, &Anything).unwrap(), Some(2));
     let more = texts(EXPIRING_MAX..EXPIRING_MAX + 1);
     let refused = store.commit(&more, &Anything).unwrap_err();
-    assert!(matches!(refused, Refusal::Rcode(Rcode::REFUSED)));
+    assert!(matches!(refused, Refusal::Challenges));
     // Others, which do not expire, are no challenges.
     let other = update(vec![add("a A 192.0.2.1")]);
     assert_eq!(store.commit(&other, &Anything).unwrap(), Some(3));
