@@ -40,6 +40,8 @@ thread_local! {
 /// One connection, for all tasks that answer its queries.
 pub(super) struct Link {
     pub(super) connection: Connection,
+    /// With whom the handshake was.
+    client: SocketAddr,
     pub(super) listener: Listener,
     transport: Transport,
     /// Whether the handshake is over: before, what comes in may be a replay.
@@ -61,13 +63,19 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, listener: Listener, is_shaken: bool) -> Arc<Self> {
+    pub(super) fn new(
+        connection: Connection,
+        client: SocketAddr,
+        listener: Listener,
+        is_shaken: bool,
+    ) -> Arc<Self> {
         let transport = match listener.transport {
             Scheme::Https3 => Transport::Https3,
             _ => Transport::Quic,
         };
         Arc::new(Self {
             connection,
+            client,
             listener,
             transport,
             shaken: watch::channel(is_shaken).0,
@@ -98,13 +106,12 @@ impl Link {
         let _ = shaken.wait_for(|shaken| *shaken).await;
     }
 
-    /// Where a query comes from: the address that the handshake was with.
+    /// Where a query comes from.
     pub(super) fn journey(&self, received: Instant) -> Journey {
-        let client = self.connection.remote_address();
         let address = self.listener.address;
         let local = self.connection.local_ip().unwrap_or_else(|| address.ip());
         Journey {
-            client: SocketAddr::new(client.ip().to_canonical(), client.port()),
+            client: self.client,
             local: SocketAddr::new(local.to_canonical(), address.port()),
             transport: self.transport,
             received,
