@@ -54,7 +54,7 @@ pub(super) struct Link {
     held: AtomicUsize,
     /// Queries that are being answered.
     waiting: AtomicUsize,
-    /// Told when there are none any more.
+    /// Told when there are none any more, and when no stream is unfinished any more.
     answered: Notify,
     /// Streams whose query or end has not come yet.
     unfinished: AtomicUsize,
@@ -137,9 +137,9 @@ impl Link {
         self.waiting.load(Relaxed) > 0
     }
 
-    /// Returns when nothing is being answered any more.
+    /// Returns when nothing is being answered, and nothing on its way to be.
     pub(super) async fn until_idle(&self) {
-        while self.is_busy() {
+        while self.is_busy() || self.unfinished.load(Relaxed) > 0 {
             self.answered.notified().await;
         }
     }
@@ -205,7 +205,9 @@ pub(super) struct Unfinished(Arc<Link>);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.0.unfinished.fetch_sub(1, Relaxed);
+        if self.0.unfinished.fetch_sub(1, Relaxed) == 1 {
+            self.0.answered.notify_one();
+        }
         let _ = UNFINISHED.try_with(|count| count.set(count.get().saturating_sub(1)));
     }
 }

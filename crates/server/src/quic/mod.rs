@@ -45,8 +45,9 @@ use crate::worker::Current;
 use behind::Behind;
 use link::Link;
 
-/// DOQ_NO_ERROR (RFC 9250 section 8.4).
+/// DOQ_NO_ERROR (RFC 9250 section 8.4) and H3_NO_ERROR (RFC 9114 section 8.1).
 const DOQ_NO_ERROR: VarInt = VarInt::from_u32(0);
+const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
 
 thread_local! {
     static HANDSHAKES: Cell<usize> = const { Cell::new(0) };
@@ -124,7 +125,11 @@ pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Cu
     // Nobody new; connections answer what they were asked and part by themselves.
     endpoint.set_server_config(None);
     let _ = timeout(limits::DRAIN, endpoint.wait_idle()).await;
-    endpoint.close(DOQ_NO_ERROR, b"");
+    let code = match listener.transport {
+        Scheme::Https3 => H3_NO_ERROR,
+        _ => DOQ_NO_ERROR,
+    };
+    endpoint.close(code, b"");
     let _ = timeout(limits::QUIC_LAST_WORDS, endpoint.wait_idle()).await;
 }
 
@@ -224,13 +229,11 @@ async fn until_ready(table: &Table) {
 }
 
 async fn serve_link(link: Arc<Link>, current: Current) {
-    let result = match link.listener.transport {
-        Scheme::Https3 => h3::serve(Arc::clone(&link), current).await,
-        _ => doq::serve(Arc::clone(&link), current).await,
+    // It does not matter who left.
+    let _ = match link.listener.transport {
+        Scheme::Https3 => h3::serve(link, current).await,
+        _ => doq::serve(link, current).await,
     };
-    if let Some(code) = result {
-        link.part(code).await;
-    }
 }
 
 /// What a future has to say without waiting.
@@ -239,6 +242,11 @@ fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         Poll::Ready(done) => Some(done),
         Poll::Pending => None,
     }
+}
+
+/// How long what the client has sent may still be on its way.
+fn round_trip(connection: &Connection) -> Duration {
+    connection.rtt().min(limits::QUIC_LAST_WORDS)
 }
 
 /// Three round trips: what was sent last has arrived, or is lost.
