@@ -357,6 +357,44 @@ mod tests {
     }
 
     #[test]
+    fn no_octet_is_lost_or_somebody_elses() {
+        let peer = SocketAddr::from(([192, 0, 2, 7], 4_433));
+        let mut state = State::default();
+        let mut seed = 1_u32;
+        let mut random = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) % below
+        };
+        for _ in 0..2_000 {
+            let (size, count) = (30 + random(40) as usize, 1 + random(40));
+            let (mut datagrams, mut expected) = (Vec::new(), Vec::new());
+            for number in 0..count {
+                // The kernel puts those of one size together, and behind them one that is shorter.
+                let size = size - usize::from(number + 1 == count && random(2) == 0);
+                let last = random(4) as u8;
+                let mut datagram = if last == 0 { Vec::new() } else { header(last) };
+                let begin = datagram.len();
+                datagram.resize(size.max(begin), number as u8);
+                let client = SocketAddr::from(([203, 0, 113, last], 5_353));
+                let from = if last == 0 {
+                    peer
+                } else {
+                    stand_in(client, peer)
+                };
+                let payload = datagram[begin..].to_vec();
+                datagrams.push(datagram);
+                if !payload.is_empty() {
+                    expected.push((from, payload));
+                }
+            }
+            let mut found = received(&mut state, peer, &datagrams);
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
     fn a_pair_has_one_address_and_no_other_has_it() {
         let address = |last: u8, port| SocketAddr::from(([192, 0, 2, last], port));
         let all = [
