@@ -14,7 +14,7 @@ mod engine;
 mod fallback;
 mod full;
 mod keeping;
-mod scene;
+pub(crate) mod scene;
 mod side;
 
 use std::io::{Read, Write};

@@ -23,8 +23,8 @@
 //! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
 //! | [`web_clients`] | kdig, curl and nghttp |
 //! | [`transports`], [`floods`] | clients that mean no good |
-//! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
-//! | [`updates`] | dynamic updates by nsupdate and certbot, and with `kill -9` |
+//! | [`quic`], [`doq`], [`quic_clients`], [`quic_proxies`], [`quic_leaving`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands; addresses; ends |
+//! | [`updates`] | dynamic updates by nsupdate, certbot, lego and dehydrated, and with `kill -9` |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -60,6 +60,8 @@ mod peers;
 mod proxied;
 mod quic;
 mod quic_clients;
+mod quic_leaving;
+mod quic_proxies;
 mod rdata;
 mod readme;
 mod repeat;
@@ -105,6 +107,8 @@ fn main() {
     trials.extend(web_clients::trials());
     trials.extend(web_requests::trials());
     trials.extend(quic_clients::trials());
+    trials.extend(quic_leaving::trials());
+    trials.extend(quic_proxies::trials());
     trials.extend(transfer_transports::trials());
     trials.extend(validation::trials());
     trials.extend(doq::trials());

@@ -1,7 +1,7 @@
-//! Dynamic updates: nsupdate, certbot, and a server that is killed while it takes them.
+//! Dynamic updates: nsupdate, clients of ACME, and a server that is killed while it takes them.
 mod alone;
+mod clients;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::certificates;
 use crate::client::{self, Options, Query};
 use crate::message::Message;
 use crate::server::{Folder, PATIENCE, Process, free_port};
@@ -26,13 +25,14 @@ www  IN A   192.0.2.2
 ";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         Trial::test("updates::nsupdate", with_nsupdate),
         Trial::test("updates::challenges", challenges),
         Trial::test("updates::kill", kill),
         Trial::test("updates::one_process", alone::one_process),
-        Trial::test("updates::certbot", certbot),
-    ]
+    ];
+    trials.extend(clients::trials());
+    trials
 }
 
 /// A server with a zone that two keys may update.
@@ -311,6 +311,19 @@ fn challenges() -> Result<(), Failed> {
             "REFUSED",
         ),
         ("update delete www.example.org".to_owned(), "REFUSED"),
+        // The whole name, as some clients do when they are done.
+        (
+            "update add _acme-challenge.c.apps.example.org 60 TXT \"x\"".to_owned(),
+            "NOERROR",
+        ),
+        (
+            "update delete _acme-challenge.c.apps.example.org".to_owned(),
+            "NOERROR",
+        ),
+        (
+            "prereq nxdomain _acme-challenge.c.apps.example.org\nupdate delete _acme-challenge.c.apps.example.org".to_owned(),
+            "NOERROR",
+        ),
     ] {
         assert_eq!(primary.update("web", &commands), rcode, "{commands}");
     }
@@ -387,84 +400,4 @@ fn check(primary: &Primary, rounds: u32) -> u32 {
         }
     }
     primary.serial()
-}
-
-/// certbot, unchanged, gets a certificate for another server.
-fn certbot() -> Result<(), Failed> {
-    let primary = Primary::new("");
-    let _server = primary.start();
-    let folder = &primary.folder;
-    let (ca, management) = (free_port(), free_port());
-    certificates::write(folder.path());
-    folder.write(
-        "pebble.json",
-        &format!(
-            r#"{{"pebble": {{"listenAddress": "127.0.0.1:{ca}", "managementListenAddress": "127.0.0.1:{management}",
-            "certificate": "cert.pem", "privateKey": "key.pem", "httpPort": 5002, "tlsPort": 5001,
-            "ocspResponderURL": "", "externalAccountBindingRequired": false, "certificateValidityPeriod": 3600}}}}"#
-        ),
-    );
-    let env = [("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")];
-    let env: BTreeMap<_, _> = env
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-    let dns = format!("127.0.0.1:{}", primary.port);
-    let arguments = ["-config", "pebble.json", "-dnsserver", &dns];
-    let mut pebble = Process::start(Path::new("pebble"), &arguments, folder.path(), &env, None);
-    pebble.wait_serving(ca);
-    folder.write(
-        "credentials.ini",
-        &format!(
-            "dns_rfc2136_server = 127.0.0.1\ndns_rfc2136_port = {}\ndns_rfc2136_name = web.example.org.\ndns_rfc2136_secret = {SECRET}\ndns_rfc2136_algorithm = HMAC-SHA256\n",
-            primary.port
-        ),
-    );
-    let directory = format!("https://127.0.0.1:{ca}/dir");
-    let output = Command::new("certbot")
-        .args([
-            "certonly",
-            "--non-interactive",
-            "--agree-tos",
-            "--register-unsafely-without-email",
-        ])
-        .args(["--server", &directory, "--no-verify-ssl", "--dns-rfc2136"])
-        .args([
-            "--dns-rfc2136-credentials",
-            "credentials.ini",
-            "--dns-rfc2136-propagation-seconds",
-            "0",
-        ])
-        .args([
-            "--config-dir",
-            "c",
-            "--work-dir",
-            "w",
-            "--logs-dir",
-            "l",
-            "-d",
-            "www.example.org",
-            "-d",
-            "a.apps.example.org",
-        ])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        folder
-            .path()
-            .join("c/live/www.example.org/fullchain.pem")
-            .exists()
-    );
-    assert_eq!(
-        primary.ask("_acme-challenge.www", "TXT").rcode_name(),
-        "NXDOMAIN",
-        "it cleans up"
-    );
-    Ok(())
 }

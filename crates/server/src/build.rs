@@ -95,7 +95,6 @@ pub(crate) fn build(
         table.elsewhere.clone_from(&elsewhere);
         table.refusals = refusals.cloned();
         table.check_identities(listener).map_err(BuildError)?;
-        generation.warnings.extend(table.quic_warning(listener));
         generation.tables.insert(listener, Arc::new(table));
     }
     generation.banner.sort();

@@ -14,7 +14,7 @@
 //! | [`quic`] | QUIC connections: DNS over QUIC, and over HTTP/3 |
 //! | [`connections`] | who is connected, and who goes when there are too many |
 //! | [`web`] | connections of HTTP: DoH and gRPC |
-//! | [`proxied`] | PROXY headers in front of datagrams and connections |
+//! | [`proxied`], [`recent`] | PROXY headers in front of datagrams and connections; what is remembered of their senders |
 //! | [`batch`] | `recvmmsg` and `sendmmsg`, the only `unsafe` code here |
 //! | [`http`] | endpoints of plugins, such as `/metrics` |
 //! | [`life`] | start, reload, stop |
@@ -40,6 +40,7 @@ mod parts;
 mod pool;
 mod proxied;
 mod quic;
+mod recent;
 mod stream;
 mod tuning;
 mod udp;

@@ -113,5 +113,10 @@ pub(crate) const QUIC_INCOMING_OCTETS: u64 = 16 * 1024;
 pub(crate) const QUIC_INCOMING_OCTETS_ALL: u64 = 4 << 20;
 /// Sessions that the process remembers so that clients can resume them, with 0-RTT.
 pub(crate) const QUIC_SESSIONS_KEPT: usize = 4096;
+/// Clients behind proxies that a QUIC socket knows the way to; the one that was silent longest is
+/// forgotten first.
+pub(crate) const QUIC_PATHS_MAX: usize = 16_384;
+/// How long it knows it: longer than connections that nobody uses stay open.
+pub(crate) const QUIC_PATH_KEPT: Duration = Duration::from_secs(600);
 /// What was sent last on a connection that ends is given this time to arrive, at most.
 pub(crate) const QUIC_LAST_WORDS: Duration = Duration::from_millis(500);

@@ -1,5 +1,4 @@
 //! PROXY protocol headers in front of connections and datagrams.
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,6 +7,8 @@ use std::time::Instant;
 use corten_plugin::{HeaderPolicy, ProxyProtocol, SessionTracking};
 use corten_wire::proxy::{Header, HeaderError, Start, read};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::recent::{Bounds, Recent};
 
 /// Least time between two warnings about headers: whoever sends bad ones does not fill the log.
 const WARNING_SECONDS: u64 = 10;
@@ -147,18 +148,7 @@ fn warn<T>(peer: SocketAddr, why: impl std::fmt::Display) -> Option<T> {
 /// Clients by the peer that spoke for them, of one socket: the kernel hands all datagrams of a peer
 /// to the same one.
 #[derive(Default)]
-pub(crate) struct Sessions {
-    clients: HashMap<SocketAddr, Session, foldhash::fast::RandomState>,
-    /// Every use, oldest first. Only the last use of a peer counts, the others are passed over.
-    uses: VecDeque<(SocketAddr, u64)>,
-    used: u64,
-}
-
-struct Session {
-    client: SocketAddr,
-    seen: Instant,
-    used: u64,
-}
+pub(crate) struct Sessions(Recent<SocketAddr, SocketAddr>);
 
 impl Sessions {
     /// The client that this peer last spoke for; counts as a use.
@@ -168,14 +158,7 @@ impl Sessions {
         tracking: &SessionTracking,
         now: Instant,
     ) -> Option<SocketAddr> {
-        let session = self.clients.get_mut(&peer)?;
-        if now.saturating_duration_since(session.seen) > tracking.ttl {
-            self.clients.remove(&peer);
-            return None;
-        }
-        let client = session.client;
-        self.remember(peer, client, tracking, now);
-        Some(client)
+        self.0.get(peer, bounds(tracking), now)
     }
 
     /// Notes whom a peer speaks for; when there are too many, the one that was silent longest is
@@ -187,37 +170,14 @@ impl Sessions {
         tracking: &SessionTracking,
         now: Instant,
     ) {
-        self.used += 1;
-        let session = Session {
-            client,
-            seen: now,
-            used: self.used,
-        };
-        self.clients.insert(peer, session);
-        self.uses.push_back((peer, self.used));
-        while self.clients.len() > tracking.sessions_max {
-            let Some((oldest, used)) = self.uses.pop_front() else {
-                break;
-            };
-            if self
-                .clients
-                .get(&oldest)
-                .is_some_and(|session| session.used == used)
-            {
-                self.clients.remove(&oldest);
-            }
-        }
-        // Seldom, so that its cost for one datagram is small: uses that no longer count are dropped.
-        if self.uses.len() > 2 * tracking.sessions_max + 64 {
-            let clients = &mut self.clients;
-            clients
-                .retain(|_, session| now.saturating_duration_since(session.seen) <= tracking.ttl);
-            self.uses.retain(|(peer, used)| {
-                clients
-                    .get(peer)
-                    .is_some_and(|session| session.used == *used)
-            });
-        }
+        self.0.put(peer, client, bounds(tracking), now);
+    }
+}
+
+fn bounds(tracking: &SessionTracking) -> Bounds {
+    Bounds {
+        ttl: tracking.ttl,
+        entries_max: tracking.sessions_max,
     }
 }
 
@@ -283,7 +243,7 @@ mod tests {
             );
             let found = found.map(|found| (found.client, found.octets));
             assert_eq!(found, expected, "{policy:?} {octets:?}");
-            assert!(sessions.clients.is_empty(), "not asked for");
+            assert_eq!(sessions.0.sizes().0, 0, "not asked for");
         }
     }
 
@@ -322,7 +282,8 @@ mod tests {
             for octets in [header([203, 0, 113, 7], true), b"message".to_vec()] {
                 unwrap(&proxy, &mut sessions, peer(port), &octets, now).unwrap();
             }
-            assert!(sessions.clients.len() <= 10 && sessions.uses.len() <= 85);
+            let (peers, uses) = sessions.0.sizes();
+            assert!(peers <= 10 && uses <= 85);
         }
     }
 

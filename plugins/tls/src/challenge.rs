@@ -3,20 +3,18 @@
 //! It stands behind whatever signs, so that its answers are signed like the zone's own, and its names
 //! are owed: rules about clients let them pass, nothing rewrites them, nothing remembers them.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use corten_acme::{Answer, Asker, Challenges, PEER_OPTION};
 use corten_plugin::wire::{Name, Owner, Query, Question, Rcode, RecordType, Reply, Section};
 use corten_plugin::{
-    BoxError, Context, Exchange, Flow, Next, OwedNames, Phase, Plugin, async_trait,
+    BoxError, Context, Exchange, Flow, Next, OwedNames, Pace, Phase, Plugin, async_trait,
 };
 
 /// Octets of one character-string (RFC 1035 section 3.3).
 const STRING_OCTETS_MAX: usize = 255;
 /// Lines a second about answers: a CA asks a few times.
-const LINES_A_SECOND: u64 = 10;
+const LINES_A_SECOND: u16 = 10;
 
 /// Answers for the names of pending challenges, and for no others.
 pub(crate) struct Challenge {
@@ -152,21 +150,8 @@ pub(crate) fn respond(query: &Query, reply: &mut Reply, zone: Option<&Name>, val
 
 /// Says that a challenge is answered; whoever asks again and again does not fill the log.
 fn announce(name: &Name) {
-    /// Second in the upper part, lines of that second below.
-    static LINES: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
-        << 16;
-    let last = LINES.load(Relaxed);
-    let lines = if last >> 16 == now >> 16 {
-        last + 1
-    } else {
-        now
-    };
-    if lines - now < LINES_A_SECOND {
-        LINES.store(lines, Relaxed);
+    static PACE: Pace = Pace::new(LINES_A_SECOND);
+    if PACE.admits() {
         tracing::info!(target: "plugin/tls", "Answering ACME DNS request:{name}");
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use corten_plugin::wire::{Name, Rcode};
 use corten_plugin::{
-    Directive, Exchange, Flow, Plugin, Seal, Setup, SetupError, Signer, Updates, unix_seconds,
+    Directive, Exchange, Flow, Pace, Plugin, Seal, Setup, SetupError, Signer, Updates, unix_seconds,
 };
 use corten_tsig::{Answer, Keyring, Record, Refusal, verify};
 
@@ -112,11 +112,14 @@ impl Plugin for Tsig {
             Err(_) => return ex.answer(Rcode::FORMERR),
         };
         let key = verdict.answer.key().clone();
-        if verdict.refusal == Some(Refusal::BadKey) && is_md5(message) {
+        // Anybody can send this, with any key.
+        static PACE: Pace = Pace::new(1);
+        if verdict.refusal == Some(Refusal::BadKey) && is_md5(message) && PACE.admits() {
             tracing::warn!(
                 target: "plugin/tsig",
                 "key \"{key}\" of {} is used with HMAC-MD5, which is not served (RFC 8945 section 6); \
-                 set the client to HMAC-SHA256: for certbot dns_rfc2136_algorithm = HMAC-SHA256",
+                 set the client to HMAC-SHA256: for certbot dns_rfc2136_algorithm = HMAC-SHA256, \
+                 for cert-manager tsigAlgorithm: HMACSHA256",
                 ex.client
             );
         }

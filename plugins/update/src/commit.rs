@@ -21,8 +21,12 @@ const TOGETHER_MAX: usize = 256;
 /// Why an update was not done.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// A prerequisite does not hold, or the policy says no.
+    /// A prerequisite does not hold, or the SOA is none.
     Rcode(Rcode),
+    /// There would be too many challenges at a name, or altogether.
+    Challenges,
+    /// A key for challenges would delete a name that has other records.
+    Others,
     /// The zone is signed by its file: nobody here could sign the change.
     Signed,
     /// There is no version of the zone.
@@ -36,7 +40,7 @@ pub(crate) enum Refusal {
 /// Whether an update may be what it came to, and until when records live.
 pub(crate) trait Judge: Send + Sync {
     /// Looks at what would be there.
-    fn allows(&self, work: &Work<'_>) -> Result<(), Rcode>;
+    fn allows(&self, work: &Work<'_>) -> Result<(), Refusal>;
 
     /// When a record expires, in seconds since 1970; 0 for never.
     fn expires(&self, record: &RecordBuf) -> u64;
@@ -198,9 +202,9 @@ impl State {
             match step(wish, work, &mut expiring, base) {
                 Ok(Some(step)) => steps.push(step),
                 Ok(None) => others.push((&**wish, Ok(None))),
-                Err(rcode) => {
+                Err(refusal) => {
                     work.undo();
-                    others.push((&**wish, Err(Refusal::Rcode(rcode))));
+                    others.push((&**wish, Err(refusal)));
                 }
             }
         }
@@ -264,8 +268,8 @@ fn step<'w>(
     work: &mut Work<'_>,
     expiring: &mut usize,
     base: u32,
-) -> Result<Option<Step<'w>>, Rcode> {
-    work.check(&wish.update)?;
+) -> Result<Option<Step<'w>>, Refusal> {
+    work.check(&wish.update).map_err(Refusal::Rcode)?;
     for change in &wish.update.changes {
         work.change(change);
     }
@@ -287,7 +291,7 @@ fn step<'w>(
         .collect();
     let own = added.iter().filter(|(_, expires)| *expires != 0).count();
     if own > 0 && *expiring + own > EXPIRING_MAX {
-        return Err(Rcode::REFUSED);
+        return Err(Refusal::Challenges);
     }
     *expiring += own;
     let has_soa = added

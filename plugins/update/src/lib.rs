@@ -34,8 +34,8 @@ use corten_plugin::metrics::registry;
 use corten_plugin::unix_seconds;
 use corten_plugin::wire::{Name, Opcode, Rcode, RecordType};
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Process, Setup, SetupError,
-    Stop, Updates, async_trait,
+    BoxError, Context, Directive, Exchange, Flow, Next, Pace, Phase, Plugin, Process, Setup,
+    SetupError, Stop, Updates, async_trait,
 };
 use corten_tsig::Keyring;
 use corten_zone::{Catalogue, Slot};
@@ -214,13 +214,15 @@ impl Shared {
                 );
                 Rcode::NOERROR
             }
-            Err(Refusal::Rcode(rcode)) => {
-                let what = match rcode {
-                    Rcode::REFUSED => "there would be too many challenges at a name, or altogether",
-                    _ => "a prerequisite does not hold",
-                };
-                refuse(rcode, what.to_owned())
-            }
+            Err(Refusal::Rcode(rcode)) => refuse(rcode, "a prerequisite does not hold".to_owned()),
+            Err(Refusal::Challenges) => refuse(
+                Rcode::REFUSED,
+                "there would be too many challenges at a name, or altogether".to_owned(),
+            ),
+            Err(Refusal::Others) => refuse(
+                Rcode::REFUSED,
+                "a name to be deleted has more than challenges".to_owned(),
+            ),
             Err(Refusal::Signed) => refuse(
                 Rcode::REFUSED,
                 "the zone's file is signed, and nobody could sign the change; let 'dnssec' sign it"
@@ -290,10 +292,14 @@ impl Plugin for Updating {
             Some(_) => "nobody has verified its signature: the block needs the directive 'tsig'",
             None => "it is not signed",
         };
-        tracing::warn!(
-            target: "plugin/update",
-            "update of zone \"{zone}\" from {}: REFUSED, {what}", ex.client
-        );
+        // Anybody can send this.
+        static PACE: Pace = Pace::new(10);
+        if PACE.admits() {
+            tracing::warn!(
+                target: "plugin/update",
+                "update of zone \"{zone}\" from {}: REFUSED, {what}", ex.client
+            );
+        }
         ex.answer(Rcode::REFUSED)
     }
 

@@ -3,11 +3,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use corten_plugin::wire::{Name, Rcode, RecordType};
+use corten_plugin::wire::{Name, RecordType};
 use corten_zone::RecordBuf;
 
 use crate::apply::Work;
-use crate::commit::Judge;
+use crate::commit::{Judge, Refusal};
 use crate::message::Change;
 
 /// The label in front of names that certificates are wanted for (RFC 8555 section 8.4).
@@ -87,8 +87,10 @@ pub(crate) enum Denied {
 pub(crate) struct Permitted {
     limits: Limits,
     pub(crate) changes: Vec<Change>,
-    /// Names of challenges.
+    /// Names that get challenges.
     challenges: Vec<Vec<u8>>,
+    /// Names of challenges that are deleted as a whole.
+    deleted: Vec<Vec<u8>>,
     now: u64,
 }
 
@@ -117,7 +119,11 @@ impl What {
             }
             Self::Challenges(wanted) => {
                 let name = owner.strip_prefix(CHALLENGE)?;
-                let txt = change.rtype() == Some(RecordType::TXT);
+                let txt = match change.rtype() {
+                    Some(rtype) => rtype == RecordType::TXT,
+                    // Everything of the name; it must be challenges.
+                    None => true,
+                };
                 (txt && wanted.iter().any(|wanted| wanted.is(name))).then_some(true)
             }
         }
@@ -145,6 +151,7 @@ impl Policy {
             limits: self.limits.clone(),
             changes: Vec::with_capacity(changes.len()),
             challenges: Vec::new(),
+            deleted: Vec::new(),
             now,
         };
         for change in changes {
@@ -160,7 +167,12 @@ impl Policy {
             );
             let own = self.grants.iter().filter(|grant| grant.key == *key);
             let mut kinds = own.filter_map(|grant| grant.what.permits(&change));
-            match kinds.next().filter(|_| !of_signer) {
+            let kind = match change {
+                // Who may delete all of it need not have challenges there.
+                Change::DeleteName(_) => kinds.min(),
+                _ => kinds.next(),
+            };
+            match kind.filter(|_| !of_signer) {
                 Some(false) => permitted.changes.push(change),
                 Some(true) => permitted.challenge(change)?,
                 None => return Err(Denied::Change(shown(&change))),
@@ -196,15 +208,21 @@ impl Policy {
 impl Permitted {
     /// Takes a change of a challenge within its limits.
     fn challenge(&mut self, mut change: Change) -> Result<(), Denied> {
-        if let Change::Add {
-            owner, ttl, rdata, ..
-        } = &mut change
-        {
-            *ttl = (*ttl).clamp(self.limits.ttl_min, self.limits.ttl_max);
-            if rdata.len().saturating_sub(1) > self.limits.value_octets_max {
-                return Err(Denied::Length(rdata.len() - 1));
+        match &mut change {
+            Change::Add {
+                owner, ttl, rdata, ..
+            } => {
+                *ttl = (*ttl).clamp(self.limits.ttl_min, self.limits.ttl_max);
+                if rdata.len().saturating_sub(1) > self.limits.value_octets_max {
+                    return Err(Denied::Length(rdata.len() - 1));
+                }
+                self.challenges.push(owner.clone());
             }
-            self.challenges.push(owner.clone());
+            Change::DeleteName(owner) => {
+                self.deleted.push(owner.clone());
+                change = Change::DeleteSet(std::mem::take(owner), RecordType::TXT);
+            }
+            Change::DeleteSet(..) | Change::DeleteRecord(..) => {}
         }
         self.changes.push(change);
         Ok(())
@@ -212,12 +230,18 @@ impl Permitted {
 }
 
 impl Judge for Permitted {
-    fn allows(&self, work: &Work<'_>) -> Result<(), Rcode> {
+    fn allows(&self, work: &Work<'_>) -> Result<(), Refusal> {
         for owner in &self.challenges {
             let records = work.records(owner);
             let values = records.iter().filter(|entry| entry.0 == RecordType::TXT);
             if values.count() > self.limits.values_max {
-                return Err(Rcode::REFUSED);
+                return Err(Refusal::Challenges);
+            }
+        }
+        for owner in &self.deleted {
+            let records = work.records(owner);
+            if records.iter().any(|entry| entry.0 != RecordType::TXT) {
+                return Err(Refusal::Others);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use corten_plugin::wire::{Name, Rcode, text};
+use corten_plugin::wire::{Name, text};
 use corten_zone::{Delta, Keeper, RecordBuf, Slot, Zone, serial_newer};
 
 use crate::apply::Work;
@@ -53,7 +53,7 @@ pub(crate) struct State {
 struct Clock;
 
 impl Judge for Clock {
-    fn allows(&self, _: &Work<'_>) -> Result<(), Rcode> {
+    fn allows(&self, _: &Work<'_>) -> Result<(), Refusal> {
         Ok(())
     }
 

@@ -12,9 +12,9 @@ use crate::commit::{Judge, Refusal};
 use crate::journal::{Entry, Journal};
 use crate::message::{Change, Prerequisite, Update, read};
 use crate::owner::Owner;
-use crate::policy::{Denied, Grant, Limits, Policy, Wanted, What};
 use crate::store::Store;
 
+mod granted;
 mod kept;
 mod together;
 
@@ -326,7 +326,7 @@ fn a_journal_cut_anywhere_has_what_was_whole() {
 struct Anything;
 
 impl Judge for Anything {
-    fn allows(&self, _: &Work<'_>) -> Result<(), Rcode> {
+    fn allows(&self, _: &Work<'_>) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -408,70 +408,4 @@ fn what_updates_made_outlives_the_process_and_the_file() {
     store.write_back(&folder.0);
     let text = fs::read_to_string(folder.0.join("db.example")).unwrap();
     assert!(text.contains("c.example.\t60\tIN\tA\t192.0.2.1\n") && !text.contains("a.example"));
-}
-
-#[test]
-fn keys_do_what_they_are_granted() {
-    let wanted = |text: &str, below| Wanted {
-        name: name(text),
-        below,
-    };
-    let grants = vec![
-        Grant {
-            key: name("dhcp"),
-            what: What::Names {
-                names: vec![name("lan.example")],
-                types: vec![RecordType::A],
-            },
-        },
-        Grant {
-            key: name("web"),
-            what: What::Challenges(vec![
-                wanted("www.example", false),
-                wanted("apps.example", true),
-            ]),
-        },
-    ];
-    let limits = Limits {
-        expire_seconds: 60,
-        ttl_min: 5,
-        ttl_max: 10,
-        values_max: 2,
-        value_octets_max: 4,
-        rate: 30,
-    };
-    let policy = Policy::new(grants, limits);
-    let permitted = |key: &str, change: Change| {
-        let permitted = policy.permit(&name(key), vec![change], 1_000)?;
-        Ok::<_, Denied>(permitted.changes)
-    };
-    for (key, change, allowed) in [
-        ("dhcp", add("a.lan A 192.0.2.1"), true),
-        ("dhcp", add("lan A 192.0.2.1"), true),
-        ("dhcp", add("a A 192.0.2.1"), false),
-        ("dhcp", add("a.lan TXT x"), false),
-        (
-            "dhcp",
-            Change::DeleteName(name("a.lan.example").wire().to_vec()),
-            false,
-        ),
-        ("other", add("a.lan A 192.0.2.1"), false),
-        ("web", add("_acme-challenge.www TXT x"), true),
-        ("web", delete("_acme-challenge.www TXT x"), true),
-        ("web", add("_acme-challenge.www TXT abcde"), false),
-        ("web", add("_acme-challenge.b.a.apps TXT x"), true),
-        ("web", add("_acme-challenge.apps TXT x"), false),
-        ("web", add("_acme-challenge.other TXT x"), false),
-        ("web", add("www TXT x"), false),
-    ] {
-        assert_eq!(
-            permitted(key, change.clone()).is_ok(),
-            allowed,
-            "{key} {change:?}"
-        );
-    }
-    let changes = permitted("web", add("_acme-challenge.www 9000 TXT x")).unwrap();
-    assert!(matches!(changes[..], [Change::Add { ttl: 10, .. }]));
-    let last = (0..30).find_map(|_| permitted("dhcp", add("lan A 192.0.2.1")).err());
-    assert_eq!(last, Some(Denied::Rate(30)));
 }

@@ -1,6 +1,7 @@
 //! Two processes that want one journal.
 use super::*;
 use crate::server::binary;
+use std::collections::BTreeMap;
 
 /// A journal is one process's. A reload keeps it, and a process that is killed loses it.
 pub(super) fn one_process() -> Result<(), Failed> {

@@ -31,13 +31,13 @@ const UNSPECIFIED_ERROR: VarInt = VarInt::from_u32(5);
 /// The option edns-tcp-keepalive, which has no place here (RFC 9250 section 5.5.2).
 const TCP_KEEPALIVE: u16 = 11;
 
-/// Answers a connection's queries until the client leaves, is silent too long, or the address is no
-/// longer served; returns what to say at the end, if there is still somebody to say it to.
-pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarInt> {
+/// Answers a connection's queries until the client leaves, is silent too long, has had its queries, or
+/// the address is no longer served; nothing when the client left.
+pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<()> {
     let generation = current.take();
     let table = Arc::clone(generation.tables.get(&link.listener)?);
     let counters = Arc::new(Counters::of(&table.name));
-    let doq = Doq {
+    let mut doq = Doq {
         link,
         counters,
         generation,
@@ -45,8 +45,9 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
         ex: Box::default(),
         output: Vec::new(),
     };
-    accept(doq, current).await?;
-    Some(DOQ_NO_ERROR)
+    accept(&mut doq, current).await?;
+    doq.link.part(DOQ_NO_ERROR).await;
+    Some(())
 }
 
 /// A connection whose streams are being accepted.

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use corten_plugin::{Chain, Exchange};
 use corten_web::Request;
 use corten_web::http3::request::{Limits, Reader};
-use corten_web::http3::{Code, Fault, uni, write_control};
+use corten_web::http3::{Code, Fault, uni, write_control, write_goaway};
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use tokio::time::{timeout, timeout_at};
 
 use super::link::{Held, Link, Unfinished, is_replayable};
-use super::now;
 use super::response::Scratch;
-use super::streams::{Streams, accept};
+use super::streams::{Reason, Streams, accept};
+use super::{now, round_trip};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::current::Current;
 use crate::doh::status::Status;
@@ -25,6 +25,9 @@ use crate::limits;
 use crate::pool;
 use crate::udp::Place;
 use crate::web::service::{Service, trace};
+
+/// From one of a client's streams for requests to the next (RFC 9000 section 2.1).
+const STREAM_STEP: u64 = 4;
 
 const LIMITS: Limits = Limits {
     header_octets_max: limits::HTTP_HEADER_OCTETS_MAX as u32,
@@ -35,9 +38,9 @@ fn code(code: Code) -> VarInt {
     VarInt::from_u32(code as u32)
 }
 
-/// Answers a connection's requests until the client leaves, is silent too long, or the address is no
-/// longer served; returns what to say at the end, if there is still somebody to say it to.
-pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarInt> {
+/// Answers a connection's requests until the client leaves, is silent too long, has had its queries,
+/// or the address is no longer served; nothing when the client left.
+pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<()> {
     let generation = current.take();
     let table = Arc::clone(generation.tables.get(&link.listener)?);
     // Our control stream; to end it would end the connection.
@@ -45,15 +48,19 @@ pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarIn
     let mut words = Vec::new();
     write_control(&mut words, LIMITS.header_octets_max);
     control.write_all(&words).await.ok()?;
-    let connection = Connection {
+    let mut connection = Connection {
         link,
+        control,
+        next: 0,
         generation,
         table,
         ex: Box::default(),
         scratch: Scratch::default(),
     };
-    accept(connection, current).await?;
-    Some(code(Code::NoError))
+    accept(&mut connection, current).await?;
+    // Our control stream is open until then.
+    connection.link.part(code(Code::NoError)).await;
+    Some(())
 }
 
 /// Reads a stream that the client opened for itself.
@@ -105,6 +112,9 @@ fn end(link: &Link, fault: Fault, stream: Option<(&mut SendStream, &mut RecvStre
 /// A connection whose streams are being accepted.
 struct Connection {
     link: Arc<Link>,
+    control: SendStream,
+    /// The first of the client's streams that has not been accepted.
+    next: u64,
     generation: Arc<Generation>,
     table: Arc<Table>,
     ex: Box<Exchange>,
@@ -130,7 +140,33 @@ impl Streams for Connection {
         tokio::spawn(listen(Arc::clone(&self.link), recv));
     }
 
+    /// As RFC 9114 section 5.2 would have it: first that the end is near, a round trip later where it is.
+    async fn farewell(&mut self, reason: Reason) {
+        if reason == Reason::Leaving {
+            self.go_away(None);
+            let on_their_way = timeout(round_trip(&self.link.connection), async {
+                while let Ok((send, recv)) = self.link.connection.accept_bi().await {
+                    self.take(send, recv);
+                }
+            });
+            let _ = on_their_way.await;
+        }
+        self.go_away(Some(self.next));
+        let link = Arc::clone(&self.link);
+        let refused = async {
+            while let Ok((mut send, mut recv)) = link.connection.accept_bi().await {
+                let _ = send.reset(code(Code::RequestRejected));
+                let _ = recv.stop(code(Code::RequestRejected));
+            }
+        };
+        tokio::select! {
+            () = link.until_idle() => (),
+            () = refused => (),
+        }
+    }
+
     fn take(&mut self, mut send: SendStream, mut recv: RecvStream) {
+        self.next = u64::from(VarInt::from(send.id())) + STREAM_STEP;
         let memory = std::mem::take(&mut self.scratch.request);
         let mut reader = Reader::new(LIMITS, memory);
         loop {
@@ -215,6 +251,14 @@ impl Streams for Connection {
 }
 
 impl Connection {
+    /// Says on the control stream from which of its streams on the client is not answered.
+    fn go_away(&mut self, stream: Option<u64>) {
+        let mut words = Vec::new();
+        write_goaway(&mut words, stream);
+        // The client has room for a few octets there (RFC 9114 section 6.2).
+        let _ = now(self.control.write_all(&words));
+    }
+
     /// Sends what stands in the scratch memory, as far as the client has room for it.
     fn send(
         &mut self,

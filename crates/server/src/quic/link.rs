@@ -40,6 +40,8 @@ thread_local! {
 /// One connection, for all tasks that answer its queries.
 pub(super) struct Link {
     pub(super) connection: Connection,
+    /// With whom the handshake was.
+    client: SocketAddr,
     pub(super) listener: Listener,
     transport: Transport,
     /// Whether the handshake is over: before, what comes in may be a replay.
@@ -52,7 +54,7 @@ pub(super) struct Link {
     held: AtomicUsize,
     /// Queries that are being answered.
     waiting: AtomicUsize,
-    /// Told when there are none any more.
+    /// Told when there are none any more, and when no stream is unfinished any more.
     answered: Notify,
     /// Streams whose query or end has not come yet.
     unfinished: AtomicUsize,
@@ -61,13 +63,19 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, listener: Listener, is_shaken: bool) -> Arc<Self> {
+    pub(super) fn new(
+        connection: Connection,
+        client: SocketAddr,
+        listener: Listener,
+        is_shaken: bool,
+    ) -> Arc<Self> {
         let transport = match listener.transport {
             Scheme::Https3 => Transport::Https3,
             _ => Transport::Quic,
         };
         Arc::new(Self {
             connection,
+            client,
             listener,
             transport,
             shaken: watch::channel(is_shaken).0,
@@ -98,13 +106,12 @@ impl Link {
         let _ = shaken.wait_for(|shaken| *shaken).await;
     }
 
-    /// Where a query comes from: the address that the handshake was with.
+    /// Where a query comes from.
     pub(super) fn journey(&self, received: Instant) -> Journey {
-        let client = self.connection.remote_address();
         let address = self.listener.address;
         let local = self.connection.local_ip().unwrap_or_else(|| address.ip());
         Journey {
-            client: SocketAddr::new(client.ip().to_canonical(), client.port()),
+            client: self.client,
             local: SocketAddr::new(local.to_canonical(), address.port()),
             transport: self.transport,
             received,
@@ -130,9 +137,9 @@ impl Link {
         self.waiting.load(Relaxed) > 0
     }
 
-    /// Returns when nothing is being answered any more.
+    /// Returns when nothing is being answered, and nothing on its way to be.
     pub(super) async fn until_idle(&self) {
-        while self.is_busy() {
+        while self.is_busy() || self.unfinished.load(Relaxed) > 0 {
             self.answered.notified().await;
         }
     }
@@ -198,7 +205,9 @@ pub(super) struct Unfinished(Arc<Link>);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.0.unfinished.fetch_sub(1, Relaxed);
+        if self.0.unfinished.fetch_sub(1, Relaxed) == 1 {
+            self.0.answered.notify_one();
+        }
         let _ = UNFINISHED.try_with(|count| count.set(count.get().saturating_sub(1)));
     }
 }

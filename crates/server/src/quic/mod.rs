@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`settings`] | what a listener shakes hands with, and the bounds of its connections |
+//! | [`behind`] | the socket, where proxies may stand in front of it |
 //! | [`link`] | what the queries of one connection share |
 //! | [`streams`] | accepting streams, whatever the protocol |
 //! | [`doq`] | DNS over QUIC (RFC 9250) |
@@ -16,6 +17,7 @@
 //! comes to another worker's socket; that one answers with a stateless reset, whose key all workers
 //! share (RFC 9000 section 10.3), so that the client connects anew at once instead of waiting for an
 //! answer.
+mod behind;
 mod doq;
 mod frame;
 mod h3;
@@ -26,7 +28,7 @@ mod streams;
 
 use std::cell::Cell;
 use std::future::Future;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -40,10 +42,12 @@ use crate::connections::Member;
 use crate::current::Current;
 use crate::generation::{Listener, Table};
 use crate::limits;
+use behind::Behind;
 use link::Link;
 
-/// DOQ_NO_ERROR (RFC 9250 section 8.4).
+/// DOQ_NO_ERROR (RFC 9250 section 8.4) and H3_NO_ERROR (RFC 9114 section 8.1).
 const DOQ_NO_ERROR: VarInt = VarInt::from_u32(0);
+const H3_NO_ERROR: VarInt = VarInt::from_u32(0x100);
 
 thread_local! {
     static HANDSHAKES: Cell<usize> = const { Cell::new(0) };
@@ -76,18 +80,22 @@ pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Cu
         return;
     };
     let endpoint = settings::server(listener.transport, table).and_then(|server| {
-        let endpoint = Endpoint::new(
-            settings::endpoint(),
-            Some(server),
-            socket,
-            Arc::new(TokioRuntime),
-        );
-        endpoint.map_err(|error| error.to_string())
+        let opened = Behind::new(socket).and_then(|behind| {
+            let endpoint = Endpoint::new_with_abstract_socket(
+                settings::endpoint(),
+                Some(server),
+                Arc::clone(&behind) as _,
+                Arc::new(TokioRuntime),
+            )?;
+            Ok((endpoint, behind))
+        });
+        opened.map_err(|error| error.to_string())
     });
-    let endpoint = match endpoint {
-        Ok(endpoint) => endpoint,
+    let (endpoint, behind) = match endpoint {
+        Ok(opened) => opened,
         Err(error) => return tracing::error!("quic {}: {error}", listener.address),
     };
+    behind.set_proxy(table.tuning.proxy.as_ref());
     if listener.transport == Scheme::Quic {
         // Visible before anything is counted.
         let _ = link::Counters::of(&table.name);
@@ -100,6 +108,7 @@ pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Cu
                 let Some(table) = generation.tables.get(&listener) else {
                     break;
                 };
+                behind.set_proxy(table.tuning.proxy.as_ref());
                 match settings::server(listener.transport, table) {
                     Ok(server) => endpoint.set_server_config(Some(server)),
                     // What was there goes on.
@@ -107,7 +116,7 @@ pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Cu
                 }
             }
             incoming = endpoint.accept() => match incoming {
-                Some(incoming) => begin(incoming, listener, &current),
+                Some(incoming) => begin(incoming, &behind, listener, &current),
                 None => return,
             }
         }
@@ -115,13 +124,17 @@ pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Cu
     // Nobody new; connections answer what they were asked and part by themselves.
     endpoint.set_server_config(None);
     let _ = timeout(limits::DRAIN, endpoint.wait_idle()).await;
-    endpoint.close(DOQ_NO_ERROR, b"");
+    let code = match listener.transport {
+        Scheme::Https3 => H3_NO_ERROR,
+        _ => DOQ_NO_ERROR,
+    };
+    endpoint.close(code, b"");
     let _ = timeout(limits::QUIC_LAST_WORDS, endpoint.wait_idle()).await;
 }
 
 /// Starts the task of a new connection, unless there are too many whose clients have not shown that
 /// they are where they say.
-fn begin(incoming: Incoming, listener: Listener, current: &Current) {
+fn begin(incoming: Incoming, behind: &Behind, listener: Listener, current: &Current) {
     let under_way = Handshake::count();
     if under_way >= limits::QUIC_HANDSHAKES_MAX {
         return incoming.ignore();
@@ -130,13 +143,22 @@ fn begin(incoming: Incoming, listener: Listener, current: &Current) {
         let _ = incoming.retry();
         return;
     }
+    let Some(client) = behind.client(incoming.remote_address()) else {
+        return incoming.ignore();
+    };
     let handshake = Handshake::begin();
     let current = current.clone();
-    tokio::spawn(greet(incoming, handshake, listener, current));
+    tokio::spawn(greet(incoming, client, handshake, listener, current));
 }
 
 /// Shakes hands and serves the client.
-async fn greet(incoming: Incoming, handshake: Handshake, listener: Listener, current: Current) {
+async fn greet(
+    incoming: Incoming,
+    client: SocketAddr,
+    handshake: Handshake,
+    listener: Listener,
+    current: Current,
+) {
     let Some(table) = current.generation().tables.get(&listener).map(Arc::clone) else {
         return incoming.refuse();
     };
@@ -159,7 +181,7 @@ async fn greet(incoming: Incoming, handshake: Handshake, listener: Listener, cur
             Err(_) => return,
         }
     };
-    let link = Link::new(connection.clone(), listener, shaken.is_none());
+    let link = Link::new(connection.clone(), client, listener, shaken.is_none());
     let served = tokio::spawn(serve_link(Arc::clone(&link), current.clone()));
     let is_shaken = match shaken {
         None => true,
@@ -170,7 +192,7 @@ async fn greet(incoming: Incoming, handshake: Handshake, listener: Listener, cur
     };
     drop(handshake);
     let member = match is_shaken {
-        true => join(&connection, listener, &current),
+        true => join(client, listener, &current),
         false => None,
     };
     let Some(member) = member else {
@@ -181,7 +203,7 @@ async fn greet(incoming: Incoming, handshake: Handshake, listener: Listener, cur
     link.set_shaken(member);
 }
 
-fn join(connection: &Connection, listener: Listener, current: &Current) -> Option<Member> {
+fn join(client: SocketAddr, listener: Listener, current: &Current) -> Option<Member> {
     let table = current.generation().tables.get(&listener).map(Arc::clone)?;
     let most = match listener.transport {
         Scheme::Https3 => {
@@ -190,7 +212,7 @@ fn join(connection: &Connection, listener: Listener, current: &Current) -> Optio
         }
         _ => usize::MAX,
     };
-    Member::join(connection.remote_address().ip(), listener, most)
+    Member::join(client.ip(), listener, most)
 }
 
 /// Waits for the first certificate, as long as a client may be expected to wait.
@@ -206,13 +228,11 @@ async fn until_ready(table: &Table) {
 }
 
 async fn serve_link(link: Arc<Link>, current: Current) {
-    let result = match link.listener.transport {
-        Scheme::Https3 => h3::serve(Arc::clone(&link), current).await,
-        _ => doq::serve(Arc::clone(&link), current).await,
+    // It does not matter who left.
+    let _ = match link.listener.transport {
+        Scheme::Https3 => h3::serve(link, current).await,
+        _ => doq::serve(link, current).await,
     };
-    if let Some(code) = result {
-        link.part(code).await;
-    }
 }
 
 /// What a future has to say without waiting.
@@ -221,6 +241,11 @@ fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         Poll::Ready(done) => Some(done),
         Poll::Pending => None,
     }
+}
+
+/// How long what the client has sent may still be on its way.
+fn round_trip(connection: &Connection) -> Duration {
+    connection.rtt().min(limits::QUIC_LAST_WORDS)
 }
 
 /// Three round trips: what was sent last has arrived, or is lost.

@@ -95,17 +95,6 @@ fn transport(scheme: Scheme, table: &Table) -> Result<TransportConfig, String> {
 }
 
 impl Table {
-    /// What a block wants and QUIC listeners do not do.
-    pub(crate) fn quic_warning(&self, listener: Listener) -> Option<String> {
-        let is_quic = matches!(listener.transport, Scheme::Quic | Scheme::Https3);
-        (is_quic && self.tuning.proxy.is_some()).then(|| {
-            format!(
-                "{}: PROXY headers are not looked for in front of QUIC; clients are who sends",
-                self.name
-            )
-        })
-    }
-
     /// Whether the identities of a QUIC listener go together; the error is for the operator.
     pub(crate) fn check_identities(&self, listener: Listener) -> Result<(), String> {
         let is_quic = matches!(listener.transport, Scheme::Quic | Scheme::Https3);

@@ -28,19 +28,34 @@ pub(super) trait Streams {
 
     /// Takes a stream that the client opened for itself.
     fn listen(&self, _: RecvStream) {}
+
+    /// Tells the client that the connection is about to end, and answers what was asked. The caller
+    /// bounds the time.
+    fn farewell(&mut self, _: Reason) -> impl Future<Output = ()> + Send {
+        self.link().until_idle()
+    }
 }
 
-/// Accepts streams until the client is silent too long or the address is no longer served, and waits
-/// then, within a bound, for what was asked to be answered. Nothing is returned when the client has
-/// left.
-pub(super) async fn accept(mut streams: impl Streams, mut current: Current) -> Option<()> {
-    accept_from(&mut streams, &mut current).await?;
-    let _ = timeout(limits::DRAIN, streams.link().until_idle()).await;
+/// Why no more streams are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The client is silent, or the address is no longer served.
+    Leaving,
+    /// The client has had all the queries that a connection may have.
+    Exhausted,
+}
+
+/// Accepts streams until the client is silent too long, has had its queries, or the address is no
+/// longer served, and waits then, within a bound, for what was asked to be answered. Nothing is
+/// returned when the client has left.
+pub(super) async fn accept(streams: &mut impl Streams, mut current: Current) -> Option<()> {
+    let reason = accept_from(streams, &mut current).await?;
+    let _ = timeout(limits::DRAIN, streams.farewell(reason)).await;
     Some(())
 }
 
-async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Option<()> {
-    let mut turn = 0;
+async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Option<Reason> {
+    let mut taken = 0;
     let silence = sleep_until(until(streams));
     tokio::pin!(silence);
     loop {
@@ -49,7 +64,7 @@ async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Opti
             generation = current.changed() => {
                 let table = generation.tables.get(&streams.link().listener);
                 let Some(table) = table.map(Arc::clone) else {
-                    return Some(());
+                    return Some(Reason::Leaving);
                 };
                 streams.renew(generation, table);
             }
@@ -58,8 +73,11 @@ async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Opti
             stream = streams.link().connection.accept_bi() => {
                 let (send, recv) = stream.ok()?;
                 streams.take(send, recv);
-                turn += 1;
-                if turn % limits::TURN_QUERIES == 0 {
+                taken += 1;
+                if taken >= streams.table().tuning.streams.queries_max {
+                    return Some(Reason::Exhausted);
+                }
+                if taken % limits::TURN_QUERIES == 0 {
                     yield_now().await;
                 }
             }
@@ -69,7 +87,7 @@ async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Opti
                     streams.link().heard(Instant::now());
                 }
                 if until(streams) <= Instant::now().into() {
-                    return Some(());
+                    return Some(Reason::Leaving);
                 }
                 silence.as_mut().reset(until(streams));
             }

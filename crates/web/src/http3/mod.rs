@@ -32,6 +32,8 @@ pub enum Code {
     Settings = 0x109,
     /// H3_MISSING_SETTINGS
     MissingSettings = 0x10a,
+    /// H3_REQUEST_REJECTED
+    RequestRejected = 0x10b,
     /// H3_REQUEST_CANCELLED
     RequestCancelled = 0x10c,
     /// H3_REQUEST_INCOMPLETE
@@ -68,6 +70,20 @@ pub fn write_control(out: &mut Vec<u8>, header_octets_max: u32) {
     write_number(out, SETTINGS);
     write_number(out, settings.len() as u64);
     out.extend_from_slice(&settings);
+}
+
+/// Writes what a server says on its control stream when it is about to leave (RFC 9114 section 5.2):
+/// requests on this stream and on later ones are not answered; `None` while it does not know yet which
+/// will be the first.
+pub fn write_goaway(out: &mut Vec<u8>, stream: Option<u64>) {
+    const GOAWAY: u64 = 7;
+    /// The last stream that a client could open.
+    const LAST: u64 = (1 << 62) - 4;
+    let mut payload = Vec::new();
+    write_number(&mut payload, stream.unwrap_or(LAST).min(LAST));
+    write_number(out, GOAWAY);
+    write_number(out, payload.len() as u64);
+    out.extend_from_slice(&payload);
 }
 
 /// Writes a response: a header block (see [`qpack`]) and a body.
@@ -183,10 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_first_words() {
+    fn the_servers_own_words() {
         let mut out = Vec::new();
         write_control(&mut out, 16_384);
         assert_eq!(out, b"\0\x04\x05\x06\x80\0\x40\0");
+        out.clear();
+        write_goaway(&mut out, Some(8));
+        write_goaway(&mut out, None);
+        assert_eq!(out, b"\x07\x01\x08\x07\x08\xff\xff\xff\xff\xff\xff\xff\xfc");
         out.clear();
         write_response(&mut out, b"block", b"");
         assert_eq!(out, b"\x01\x05block");

@@ -149,7 +149,7 @@ fn challenges_are_counted_over_all_names() {
     assert_eq!(store.commit(most, Anything).unwrap(), Some(2));
     let more = texts(EXPIRING_MAX..EXPIRING_MAX + 1);
     let refused = store.commit(more, Anything).unwrap_err();
-    assert!(matches!(refused, Refusal::Rcode(Rcode::REFUSED)));
+    assert!(matches!(refused, Refusal::Challenges));
     // Others, which do not expire, are no challenges.
     let other = update(vec![add("a A 192.0.2.1")]);
     assert_eq!(store.commit(other, Anything).unwrap(), Some(3));
