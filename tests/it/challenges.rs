@@ -207,6 +207,11 @@ fn the_end_of_an_alias_is_answered() -> Result<(), Failed> {
 /// Servers without a common folder ask one another, and never in a circle.
 fn peers_are_asked() -> Result<(), Failed> {
     let (one, other) = (Scene::new(), Scene::new());
+    for scene in [&one, &other] {
+        let file = "certs/corten/aliases/ns.share.test.json";
+        let alias = r#"{"_acme-challenge.ns.share.test": "end.dyn.share.test."}"#;
+        scene.folder.write(file, alias);
+    }
     let _one = one.start(&format!("peers 127.0.0.1:{}", other.dns));
     let _other = other.start(&format!("peers 127.0.0.1:{}", one.dns));
     let record = "_acme-challenge.ns.share.test";
@@ -224,6 +229,11 @@ fn peers_are_asked() -> Result<(), Failed> {
     one.leave("two", record, "here");
     until("both values", || {
         sorted(&ask(other.dns, record, "TXT", &[])) == ["\"here\"", "\"there\""]
+    });
+    // Where an alias leads, too.
+    other.leave("end", "end.dyn.share.test", "at the end");
+    until("the peer's value at the end of the alias", || {
+        ask(one.dns, "end.dyn.share.test", "TXT", &[]).answers() == ["\"at the end\""]
     });
     Ok(())
 }

@@ -46,8 +46,6 @@ impl Challenge {
         match answer {
             // An alias of a challenge's name is the zone's to tell, or nobody would find its end.
             Answer::Values(_) if rtype == RecordType::CNAME && !ex.excused => Flow::Watch,
-            // At its end everything else is the zone's.
-            Answer::Beside(_) if rtype != RecordType::TXT && !ex.excused => Flow::Watch,
             Answer::Values(values) | Answer::Beside(values) => {
                 let zones = self.zones.load();
                 let zone = zones
@@ -74,7 +72,14 @@ impl Plugin for Challenge {
         if !self.challenges.any() && !ex.excused {
             return Flow::Pass;
         }
-        match self.challenges.lookup(ex.query.question.name.wire()) {
+        let question = &ex.query.question;
+        let name = question.name.wire();
+        // Where an alias leads everything but TXT records is the zone's.
+        let is_zones = question.rtype != RecordType::TXT && !self.challenges.is_managed(name);
+        if is_zones && !ex.excused {
+            return Flow::Watch;
+        }
+        match self.challenges.lookup(name) {
             Answer::Elsewhere => Flow::Wait,
             answer => self.answer(ex, &answer),
         }
