@@ -28,13 +28,12 @@ impl Zone {
     pub fn with(&self, names: &Names) -> Result<Self, ZoneError> {
         let many = self.waste > self.arena.len() / WASTE_PART
             || names.len() > self.order.len() / WASTE_PART;
-        let proves = names.values().flatten().any(|(rtype, ..)| {
-            matches!(
-                *rtype,
-                RecordType::NSEC | RecordType::NSEC3 | RecordType::NSEC3PARAM
-            )
-        });
-        match many || proves || self.denial_type().is_some() {
+        // Names of hashes are names of the zone where something is below them, and else not.
+        let of_hashes = |rtype| matches!(rtype, RecordType::NSEC3 | RecordType::NSEC3PARAM);
+        let mut records = names.values().flatten();
+        let hashes = self.denial_type() == Some(RecordType::NSEC3)
+            || records.any(|(rtype, ..)| of_hashes(*rtype));
+        match many || hashes {
             true => self.made_anew(names),
             false => Change::of(self, names).make(names),
         }
