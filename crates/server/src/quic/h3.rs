@@ -18,13 +18,13 @@ use super::now;
 use super::response::Scratch;
 use super::streams::{Streams, accept};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
+use crate::current::Current;
 use crate::doh::status::Status;
 use crate::generation::{Generation, Table};
 use crate::limits;
 use crate::pool;
 use crate::udp::Place;
 use crate::web::service::{Service, trace};
-use crate::worker::Current;
 
 const LIMITS: Limits = Limits {
     header_octets_max: limits::HTTP_HEADER_OCTETS_MAX as u32,
@@ -38,7 +38,7 @@ fn code(code: Code) -> VarInt {
 /// Answers a connection's requests until the client leaves, is silent too long, or the address is no
 /// longer served; returns what to say at the end, if there is still somebody to say it to.
 pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<VarInt> {
-    let generation = Arc::clone(&current.borrow_and_update());
+    let generation = current.take();
     let table = Arc::clone(generation.tables.get(&link.listener)?);
     // Our control stream; to end it would end the connection.
     let mut control = link.connection.open_uni().await.ok()?;

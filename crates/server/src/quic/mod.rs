@@ -37,9 +37,9 @@ use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
 use tokio::time::{sleep, timeout};
 
 use crate::connections::Member;
+use crate::current::Current;
 use crate::generation::{Listener, Table};
 use crate::limits;
-use crate::worker::Current;
 use link::Link;
 
 /// DOQ_NO_ERROR (RFC 9250 section 8.4).
@@ -71,7 +71,7 @@ impl Drop for Handshake {
 
 /// Serves one socket until a generation no longer listens there.
 pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Current) {
-    let generation = Arc::clone(&current.borrow_and_update());
+    let generation = current.take();
     let Some(table) = generation.tables.get(&listener) else {
         return;
     };
@@ -96,9 +96,8 @@ pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Cu
     loop {
         tokio::select! {
             biased;
-            changed = current.changed() => {
-                let generation = Arc::clone(&current.borrow_and_update());
-                let Some(table) = generation.tables.get(&listener).filter(|_| changed.is_ok()) else {
+            generation = current.changed() => {
+                let Some(table) = generation.tables.get(&listener) else {
                     break;
                 };
                 match settings::server(listener.transport, table) {
@@ -138,7 +137,7 @@ fn begin(incoming: Incoming, listener: Listener, current: &Current) {
 
 /// Shakes hands and serves the client.
 async fn greet(incoming: Incoming, handshake: Handshake, listener: Listener, current: Current) {
-    let Some(table) = current.borrow().tables.get(&listener).map(Arc::clone) else {
+    let Some(table) = current.generation().tables.get(&listener).map(Arc::clone) else {
         return incoming.refuse();
     };
     let limit = table.tuning.streams.handshake;
@@ -183,7 +182,7 @@ async fn greet(incoming: Incoming, handshake: Handshake, listener: Listener, cur
 }
 
 fn join(connection: &Connection, listener: Listener, current: &Current) -> Option<Member> {
-    let table = current.borrow().tables.get(&listener).map(Arc::clone)?;
+    let table = current.generation().tables.get(&listener).map(Arc::clone)?;
     let most = match listener.transport {
         Scheme::Https3 => {
             let set = table.tuning.https3.connections_max;
