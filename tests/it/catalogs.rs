@@ -159,6 +159,18 @@ fn follow(consumer: Consumer) -> Result<(), Failed> {
     second.wait_for_log("Catalog zone catalog.test. is not served");
     fs::rename(&away, here.path().join("zones")).unwrap();
     second.wait_for_log("Catalog zone catalog.test. has 2 member zones");
+    // A reload keeps the catalog as it is.
+    let versions = |server: &Process| {
+        let lines = server.lines();
+        lines
+            .iter()
+            .filter(|line| line.contains("member zones, SOA serial"))
+            .count()
+    };
+    let before = versions(&second);
+    second.signal("USR1");
+    second.wait_for_log("Reloading complete");
+    assert_eq!(versions(&second), before);
     here.write("zones/db.four.test", &zone(4));
     wait(other, "four.test", Some(4), &[&second, &reader])?;
     wait(other, "three.test", Some(3), &[&second, &reader])?;

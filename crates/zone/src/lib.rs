@@ -18,7 +18,8 @@
 //! A zone is one piece of memory in which each name has its RRsets behind it, a table from hashes to
 //! places in it, and a list of places in canonical order. A name that exists is found with one look
 //! into the table, one that does not with one for each label more than its closest encloser has; each
-//! node knows the delegation or DNAME above it, and its wildcard.
+//! node knows the delegation or DNAME above it, and its wildcard. Where little changes the next version is a
+//! copy with what changed behind it ([`Zone::with`]).
 //!
 //! RFC 1034 section 4.2, RFC 4034 section 6.1, RFC 1982, RFC 1995.
 mod build;

@@ -169,6 +169,17 @@ impl Zone {
         self.node(name)?.set(rtype)
     }
 
+    /// The records of a name in wire form, lower-cased, wherever it stands, also of one that is only a
+    /// hash (RFC 5155).
+    pub fn records_at(&self, name: &[u8]) -> impl Iterator<Item = Record<'_>> {
+        let relative = name.len().checked_sub(self.apex.len());
+        let place = relative.and_then(|relative| {
+            let hash = self.index.hash(name.get(..relative)?);
+            self.index.find(hash, |at| self.at(at).name() == name)
+        });
+        place.into_iter().flat_map(|place| self.at(place).records())
+    }
+
     /// A number that tells names of the zone apart: another one in each version, and not to be
     /// guessed.
     pub fn fingerprint(&self, name: &Name) -> u64 {

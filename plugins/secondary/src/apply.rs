@@ -2,7 +2,7 @@
 use std::collections::HashMap;
 
 use corten_plugin::wire::RecordType;
-use corten_zone::{Builder, Delta, RecordBuf, Zone, ZoneError};
+use corten_zone::{Delta, Names, RecordBuf, Zone, ZoneError};
 
 use crate::incoming::Step;
 
@@ -34,35 +34,44 @@ pub(crate) fn apply(zone: &Zone, steps: &[Step]) -> Result<(Zone, Delta), Misfit
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
         return Err(Misfit::NotThere);
     };
-    let mut builder = Builder::new(zone.apex());
-    let mut add =
-        |record: &RecordBuf| builder.add(&record.owner, record.rtype, record.ttl, &record.rdata);
     let mut delta = Delta {
         before: first.before.clone(),
         after: last.after.clone(),
         removed: Vec::new(),
         added: Vec::new(),
     };
+    let mut names = Names::new();
+    let owners = changes.keys().map(|(owner, ..)| *owner);
+    for owner in owners.chain([zone.apex()]) {
+        names.entry(owner.to_vec()).or_default();
+    }
     let mut met = 0;
-    add(&last.after)?;
-    for record in zone.records() {
-        if record.rtype == RecordType::SOA && record.owner == zone.apex() {
-            continue;
+    for (owner, records) in &mut names {
+        let mut keep = |record: &RecordBuf| {
+            records.push((record.rtype, record.ttl, record.rdata.clone()));
+        };
+        if **owner == *zone.apex() {
+            keep(&last.after);
         }
-        let old = record.to_owned();
-        match changes.get(&(record.owner, record.rtype, record.rdata)) {
-            None => add(&old)?,
-            Some(Change::Added(_)) => return Err(Misfit::There),
-            Some(Change::Removed) => {
-                met += 1;
-                delta.removed.push(old);
+        for record in zone.records_at(owner) {
+            if record.rtype == RecordType::SOA && record.owner == zone.apex() {
+                continue;
             }
-            Some(Change::Replaced(new)) => {
-                met += 1;
-                add(new)?;
-                if new.ttl != old.ttl {
+            let old = record.to_owned();
+            match changes.get(&(record.owner, record.rtype, record.rdata)) {
+                None => keep(&old),
+                Some(Change::Added(_)) => return Err(Misfit::There),
+                Some(Change::Removed) => {
+                    met += 1;
                     delta.removed.push(old);
-                    delta.added.push((*new).clone());
+                }
+                Some(Change::Replaced(new)) => {
+                    met += 1;
+                    keep(new);
+                    if new.ttl != old.ttl {
+                        delta.removed.push(old);
+                        delta.added.push((*new).clone());
+                    }
                 }
             }
         }
@@ -71,7 +80,8 @@ pub(crate) fn apply(zone: &Zone, steps: &[Step]) -> Result<(Zone, Delta), Misfit
     for change in changes.values() {
         match change {
             Change::Added(new) => {
-                add(new)?;
+                let records = names.entry(new.owner.to_vec()).or_default();
+                records.push((new.rtype, new.ttl, new.rdata.clone()));
                 delta.added.push((*new).clone());
             }
             Change::Removed | Change::Replaced(_) => expected += 1,
@@ -82,7 +92,7 @@ pub(crate) fn apply(zone: &Zone, steps: &[Step]) -> Result<(Zone, Delta), Misfit
     }
     delta.removed.sort();
     delta.added.sort();
-    Ok((builder.build()?, delta))
+    Ok((zone.with(&names)?, delta))
 }
 
 fn net(steps: &[Step]) -> Result<HashMap<Key<'_>, Change<'_>>, Misfit> {
@@ -138,7 +148,7 @@ mod tests {
     }
 
     fn zone(serial: u32, names: &[&str]) -> Zone {
-        let mut builder = Builder::new(b"\x07example\0");
+        let mut builder = corten_zone::Builder::new(b"\x07example\0");
         let records = names.iter().map(|name| record(name, 60));
         for record in records.chain([soa(serial)]) {
             builder

@@ -3,7 +3,7 @@
 //! The memory is copied as it is. Names that change are written behind it, so that all others keep their
 //! places; then every node is told its neighbours anew. Octets that nobody leads to any more add up, and
 //! when they are too many the zone is made from its records.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use corten_wire::{Name, RecordType};
 
@@ -28,13 +28,12 @@ impl Zone {
     pub fn with(&self, names: &Names) -> Result<Self, ZoneError> {
         let many = self.waste > self.arena.len() / WASTE_PART
             || names.len() > self.order.len() / WASTE_PART;
-        let proves = names.values().flatten().any(|(rtype, ..)| {
-            matches!(
-                *rtype,
-                RecordType::NSEC | RecordType::NSEC3 | RecordType::NSEC3PARAM
-            )
-        });
-        match many || proves || self.denial_type().is_some() {
+        // Names of hashes are names of the zone where something is below them, and else not.
+        let of_hashes = |rtype| matches!(rtype, RecordType::NSEC3 | RecordType::NSEC3PARAM);
+        let mut records = names.values().flatten();
+        let hashes = self.denial_type() == Some(RecordType::NSEC3)
+            || records.any(|(rtype, ..)| of_hashes(*rtype));
+        match many || hashes {
             true => self.made_anew(names),
             false => Change::of(self, names).make(names),
         }
@@ -67,6 +66,8 @@ struct Change {
     before: usize,
     /// New names in canonical order, each with its place among those before.
     new: Vec<(usize, u32)>,
+    /// For names that went the next one that is still there, by ranks.
+    behind: HashMap<usize, usize>,
     waste: usize,
 }
 
@@ -90,6 +91,7 @@ impl Change {
             builder,
             before: zone.order.len(),
             new: Vec::new(),
+            behind: HashMap::new(),
             waste: zone.waste,
         }
     }
@@ -108,12 +110,13 @@ impl Change {
         self.find_places();
         let gone = names.iter().filter(|(_, records)| records.is_empty());
         let mut gone: Vec<_> = gone
-            .map(|(owner, _)| Name::from_wire(owner).map_err(|_| ZoneError::Owner))
-            .collect::<Result<_, _>>()?;
+            .filter_map(|(owner, _)| self.lookup(owner).1)
+            .filter(|place| self.node(*place).rank() < self.before)
+            .collect();
         // Names below others before those.
-        gone.sort_by_key(|name| std::cmp::Reverse(name.label_count()));
-        for name in &gone {
-            self.empty(name)?;
+        gone.sort_by_key(|place| std::cmp::Reverse(self.node(*place).rank()));
+        for place in gone {
+            self.empty(place)?;
         }
         self.order();
         self.builder.finish(self.waste)
@@ -174,48 +177,55 @@ impl Change {
     }
 
     /// Takes the records of a name away, and it and names above that lead to nothing else with them.
-    fn empty(&mut self, name: &Name) -> Result<(), ZoneError> {
-        let (hash, Some(old)) = self.lookup(name.wire()) else {
-            return Ok(());
-        };
+    fn empty(&mut self, old: u32) -> Result<(), ZoneError> {
+        let name = Name::from_wire(self.node(old).name()).map_err(|_| ZoneError::Owner)?;
         if self.leads_on(old) {
             let labels = name.label_count() - self.builder.apex_labels;
             let at = self.builder.write_node(name.wire(), labels)?;
+            let (hash, _) = self.lookup(name.wire());
             self.replace(hash, old, at);
             return Ok(());
         }
-        self.remove(hash, old);
+        self.remove(old);
         for labels in (self.builder.apex_labels + 1..name.label_count()).rev() {
-            let (hash, above) = self.lookup(name.suffix(labels));
+            let above = self.lookup(name.suffix(labels)).1;
             match above.filter(|above| self.node(*above).is(EMPTY) && !self.leads_on(*above)) {
-                Some(above) => self.remove(hash, above),
+                Some(above) => self.remove(above),
                 None => break,
             }
         }
         Ok(())
     }
 
-    fn remove(&mut self, hash: u64, old: u32) {
+    /// Takes a name away; none of those behind it goes later.
+    fn remove(&mut self, old: u32) {
+        let (hash, _) = self.lookup(self.node(old).name());
         self.builder.index.remove(hash, old);
         let rank = self.forget(old);
+        self.behind.insert(rank, self.next(rank));
         if let Some(place) = self.builder.nodes.get_mut(rank) {
             *place = NONE;
+        }
+    }
+
+    /// The rank of the next name of the version before that is still there.
+    fn next(&self, rank: usize) -> usize {
+        match self.builder.nodes.get(rank + 1) {
+            Some(&NONE) => self.behind.get(&(rank + 1)).copied().unwrap_or(self.before),
+            _ => rank + 1,
         }
     }
 
     /// Whether there are names below one of the version before.
     fn leads_on(&self, place: u32) -> bool {
         let node = self.node(place);
-        let is_below = |other: u32| is_in(self.node(other).name(), node.name());
-        let mut behind = self.builder.nodes[..self.before]
-            .iter()
-            .skip(node.rank() + 1);
-        let old = behind.find(|place| **place != NONE);
+        let is_below = |other: &u32| is_in(self.node(*other).name(), node.name());
+        let before = self.builder.nodes.get(..self.before).unwrap_or_default();
         let new = self
             .new
             .partition_point(|(_, place)| canonical(self.node(*place).name(), node.name()).is_le());
-        old.is_some_and(|old| is_below(*old))
-            || self.new.get(new).is_some_and(|(_, new)| is_below(*new))
+        before.get(self.next(node.rank())).is_some_and(is_below)
+            || self.new.get(new).is_some_and(|(_, new)| is_below(new))
     }
 
     /// Puts all places into canonical order.
@@ -234,5 +244,125 @@ impl Change {
         }
         copy(from, self.before, &mut order);
         self.builder.nodes = order;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever changes, the next version is the one that would be made from its records.
+    #[test]
+    fn a_changed_zone_is_the_one_of_its_records() {
+        const APEX: &[u8] = b"\x04zone\0";
+        let mut records: Names = BTreeMap::new();
+        let mut soa = vec![0; 22];
+        records.insert(APEX.into(), vec![(RecordType::SOA, 1, soa.clone().into())]);
+        let build = |records: &Names| {
+            let mut builder = Builder::new(APEX);
+            for (owner, sets) in records {
+                for (rtype, ttl, rdata) in sets {
+                    builder.add(owner, *rtype, *ttl, rdata).unwrap();
+                }
+            }
+            builder.build().unwrap()
+        };
+        let shown = |zone: &Zone| -> Vec<_> {
+            let nodes = zone.nodes().enumerate().map(|(rank, node)| {
+                let found = zone.node(node.name()).expect("it is found");
+                assert_eq!((found.place(), node.rank()), (node.place(), rank));
+                let link = |node: Option<Node<'_>>| node.map(|node| node.name().to_vec());
+                let records: Vec<_> = node.records().map(|record| record.to_owned()).collect();
+                let of = (link(node.cut()), link(node.wildcard()));
+                let is = (node.is_empty_non_terminal(), node.is_delegation());
+                (node.name().to_vec(), of, is, records)
+            });
+            nodes.collect()
+        };
+        let mut number = 1u64;
+        let mut random = |most: usize| {
+            number ^= number << 13;
+            number ^= number >> 7;
+            number ^= number << 17;
+            (number % most as u64) as usize
+        };
+        let labels: [&[u8]; 4] = [b"\x01a", b"\x01b", b"\x02cc", b"\x01*"];
+        let mut zone = build(&records);
+        for round in 0..800u32 {
+            let mut names = BTreeMap::new();
+            soa[2..6].copy_from_slice(&round.to_be_bytes());
+            names.insert(
+                APEX.to_vec(),
+                vec![(RecordType::SOA, 1, soa.clone().into_boxed_slice())],
+            );
+            for _ in 0..random(8) + 1 {
+                let mut name = APEX.to_vec();
+                for _ in 0..random(5) + 1 {
+                    name = [labels[random(labels.len())], &name].concat();
+                }
+                let types = [
+                    RecordType::A,
+                    RecordType::A,
+                    RecordType::NS,
+                    RecordType::DNAME,
+                ];
+                let sets = (0..random(6).saturating_sub(3)).map(|_| match types[random(4)] {
+                    RecordType::A => (RecordType::A, 1, vec![random(3) as u8; 4].into()),
+                    other => (other, 1, Box::from(&b"\x01x\x04zone\0"[..])),
+                });
+                let mut sets: Vec<_> = sets.collect();
+                sets.sort();
+                sets.dedup();
+                names.insert(name, sets);
+            }
+            zone = match round % 16 {
+                0 => zone.with(&names).unwrap(),
+                _ => Change::of(&zone, &names).make(&names).unwrap(),
+            };
+            for (name, sets) in names {
+                match sets.is_empty() {
+                    true => records.remove(&name),
+                    false => records.insert(name, sets),
+                };
+            }
+            let made = build(&records);
+            assert_eq!(zone.soa(), made.soa());
+            assert_eq!(shown(&zone), shown(&made), "round {round}");
+            let missing: Name = "x.b.c.a.zone".parse().unwrap();
+            assert_eq!(
+                zone.closest_encloser(&missing).name(),
+                made.closest_encloser(&missing).name()
+            );
+        }
+    }
+
+    /// A hundred thousand names that go are no search through all of them for each.
+    #[test]
+    fn many_names_go_at_once() {
+        let mut builder = Builder::new(b"\x04zone\0");
+        let soa = [0; 22];
+        builder
+            .add(b"\x04zone\0", RecordType::SOA, 1, &soa)
+            .unwrap();
+        let name = |number: u32| {
+            [
+                &b"\x06"[..],
+                format!("{number:06}").as_bytes(),
+                b"\x04zone\0",
+            ]
+            .concat()
+        };
+        for number in 0..500_000 {
+            builder
+                .add(&name(number), RecordType::A, 1, &[0; 4])
+                .unwrap();
+        }
+        let zone = builder.build().unwrap();
+        let gone: Names = (0..100_000)
+            .map(|number| (name(number), Vec::new()))
+            .collect();
+        let next = zone.with(&gone).unwrap();
+        assert_eq!(next.records().count(), 400_001);
+        assert!(next.node(&name(99_999)).is_none() && next.node(&name(100_000)).is_some());
     }
 }
