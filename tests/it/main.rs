@@ -24,6 +24,7 @@
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
 //! | [`updates`] | dynamic updates by nsupdate and certbot, and with `kill -9` |
+//! | [`everywhere`], [`signatures`], [`denied`] | a server on every transport: signatures of every kind, and clients that are denied |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -44,8 +45,10 @@ mod challenges;
 mod client;
 mod collectors;
 mod compare;
+mod denied;
 mod differential;
 mod doq;
+mod everywhere;
 mod extended_error;
 mod floods;
 mod forwarding;
@@ -64,6 +67,7 @@ mod repeat;
 mod run;
 mod server;
 mod sharing;
+mod signatures;
 mod signed;
 mod sockets;
 mod transfer_transports;
@@ -106,5 +110,7 @@ fn main() {
     trials.extend(validation::trials());
     trials.extend(doq::trials());
     trials.extend(floods::trials());
+    trials.extend(signatures::trials());
+    trials.extend(denied::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
