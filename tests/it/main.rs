@@ -21,7 +21,7 @@
 //! | [`sockets`] | how many sockets there are, and too much load for them |
 //! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
 //! | [`web_clients`] | kdig, curl and nghttp |
-//! | [`transports`], [`floods`] | clients that mean no good |
+//! | [`transports`], [`floods`], [`endurance`] | clients that mean no good, and very many of their queries |
 //! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
 //! | [`updates`] | dynamic updates by nsupdate and certbot, and with `kill -9` |
 //! | [`everywhere`], [`signatures`], [`denied`] | a server on every transport: signatures of every kind, and clients that are denied |
@@ -48,6 +48,7 @@ mod compare;
 mod denied;
 mod differential;
 mod doq;
+mod endurance;
 mod everywhere;
 mod extended_error;
 mod floods;
@@ -112,5 +113,6 @@ fn main() {
     trials.extend(floods::trials());
     trials.extend(signatures::trials());
     trials.extend(denied::trials());
+    trials.extend(endurance::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
