@@ -25,6 +25,10 @@
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`], [`quic_clients`], [`quic_proxies`], [`quic_leaving`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands; addresses; ends |
 //! | [`updates`] | dynamic updates by nsupdate, certbot, lego and dehydrated, and with `kill -9` |
+//! | [`transports`], [`floods`], [`endurance`] | clients that mean no good, and very many of their queries |
+//! | [`quic`], [`doq`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands |
+//! | [`updates`] | dynamic updates by nsupdate and certbot, and with `kill -9` |
+//! | [`everywhere`], [`signatures`], [`denied`] | a server on every transport: signatures of every kind, and clients that are denied |
 //! | [`caching`] | the cache with many clients and over reloads |
 //! | [`panics`] | a plugin that panics |
 //! | [`readme`] | what the README promises, with kdig, and every plugin's examples |
@@ -46,8 +50,11 @@ mod challenges;
 mod client;
 mod collectors;
 mod compare;
+mod denied;
 mod differential;
 mod doq;
+mod endurance;
+mod everywhere;
 mod extended_error;
 mod floods;
 mod forwarding;
@@ -68,6 +75,7 @@ mod repeat;
 mod run;
 mod server;
 mod sharing;
+mod signatures;
 mod signed;
 mod sockets;
 mod transfer_transports;
@@ -113,5 +121,8 @@ fn main() {
     trials.extend(validation::trials());
     trials.extend(doq::trials());
     trials.extend(floods::trials());
+    trials.extend(signatures::trials());
+    trials.extend(denied::trials());
+    trials.extend(endurance::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

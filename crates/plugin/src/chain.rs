@@ -15,6 +15,7 @@ pub struct Chain {
     /// Links that see dynamic updates.
     updates: u64,
     serves_updates: bool,
+    judges_clients: bool,
 }
 
 /// More links than a chain can have.
@@ -58,18 +59,25 @@ impl Chain {
             any_class |= u64::from(link.any_class()) << at;
         }
         let serves_updates = links.iter().any(|link| link.updates() == Updates::Serve);
+        let judges_clients = links.iter().any(|link| link.judges_clients());
         Ok(Arc::new(Self {
             links: links.into(),
             response_only,
             any_class,
             updates,
             serves_updates,
+            judges_clients,
         }))
     }
 
     /// Whether some link serves dynamic updates.
     pub fn serves_updates(&self) -> bool {
         self.serves_updates
+    }
+
+    /// Whether some link denies some clients what others get.
+    pub fn judges_clients(&self) -> bool {
+        self.judges_clients
     }
 
     /// The links, first to last.
@@ -367,6 +375,7 @@ impl<'a> Next<'a> {
     pub async fn ask(self, question: &Question, like: &Exchange) -> Exchange {
         let mut ex = Exchange::another(question, like);
         let _ = self.run(&mut ex).await;
+        like.learn_from(&ex);
         ex
     }
 

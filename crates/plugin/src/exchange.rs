@@ -2,6 +2,7 @@
 use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -86,6 +87,8 @@ pub struct Exchange {
     pub(crate) metadata: Metadata,
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
     pub(crate) lookups: OnceLock<Box<Lookups>>,
+    /// A lookup led to a block that judges clients.
+    personal: AtomicBool,
     pub(crate) parts: Option<Arc<dyn PartSink>>,
     /// All that there was to send has been sent in parts.
     pub(crate) sent: bool,
@@ -121,6 +124,7 @@ impl Exchange {
             metadata: Metadata::default(),
             resolver: None,
             lookups: OnceLock::new(),
+            personal: AtomicBool::new(false),
             parts: None,
             sent: false,
             seals: Seals::default(),
@@ -211,6 +215,24 @@ impl Exchange {
         self.failure.as_deref()
     }
 
+    /// Whether the answer is for this client alone, because a question that was asked in its name came
+    /// to a block that denies some clients what others get. Nobody else may have it.
+    pub fn is_personal(&self) -> bool {
+        self.personal.load(Relaxed)
+    }
+
+    /// For the server: the block that answered denies some clients what others get.
+    pub fn set_personal(&mut self) {
+        *self.personal.get_mut() = true;
+    }
+
+    /// Notes what an answer to a question of ours is made of.
+    pub(crate) fn learn_from(&self, other: &Self) {
+        if other.is_personal() {
+            self.personal.store(true, Relaxed);
+        }
+    }
+
     /// Whether nothing is to be sent.
     pub fn is_dropped(&self) -> bool {
         self.dropped
@@ -279,6 +301,7 @@ impl Exchange {
         self.metadata.clear();
         self.resolver = None;
         self.lookups.take();
+        *self.personal.get_mut() = false;
         self.parts = None;
         self.sent = false;
         self.seals.clear();

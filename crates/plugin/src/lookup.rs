@@ -77,6 +77,7 @@ impl Exchange {
         // What was collected belongs to the block of the first question.
         ex.forget_metadata();
         server.resolve(&mut ex).await;
+        self.learn_from(&ex);
         if ex.is_dropped() {
             let _ = ex.answer(Rcode::SERVFAIL);
         }
@@ -118,6 +119,29 @@ mod tests {
             let _ = ex.resolve(&next).await;
             let _ = ex.answer(Rcode::NOERROR);
         }
+    }
+
+    /// Answers everything, as a block does that has rules about clients.
+    struct Judge;
+
+    #[async_trait]
+    impl Resolve for Judge {
+        async fn resolve(&self, ex: &mut Exchange) {
+            let _ = ex.answer(Rcode::NOERROR);
+            ex.set_personal();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_made_of_a_personal_answer_is_personal() {
+        let mut ex = Exchange::new();
+        ex.query.question = question("a.example");
+        ex.set_resolver(Arc::new(Judge));
+        assert!(!ex.is_personal());
+        ex.resolve(&question("b.example")).await.unwrap();
+        assert!(ex.is_personal());
+        ex.recycle();
+        assert!(!ex.is_personal());
     }
 
     #[tokio::test]

@@ -97,6 +97,13 @@ pub trait Plugin: Any + Send + Sync {
         Updates::Skip
     }
 
+    /// Whether it denies some clients what others get. What a block with such a link says to a question
+    /// that another block asks in a client's name is for that client alone
+    /// ([`Exchange::is_personal`]).
+    fn judges_clients(&self) -> bool {
+        false
+    }
+
     /// Way down. Must not block, wait or do I/O.
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         let _ = ex;

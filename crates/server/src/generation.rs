@@ -178,6 +178,13 @@ impl Table {
         own.filter(|served| served.takes(ex))
     }
 
+    /// Whether it depends on more than the name which block a query for it belongs to.
+    pub(crate) fn has_views(&self, name: &Name) -> bool {
+        let labels = 0..=self.labels_max.min(name.label_count());
+        let blocks = labels.filter_map(|labels| self.zones.get(name.suffix(labels)));
+        blocks.flatten().any(|served| served.view.is_some())
+    }
+
     /// Room for DoQ queries that wait for the network.
     pub(crate) fn waiting(&self) -> &Semaphore {
         let most = self.tuning.quic.waiting_max;

@@ -85,6 +85,10 @@ impl Plugin for Acl {
         Updates::See
     }
 
+    fn judges_clients(&self) -> bool {
+        true
+    }
+
     /// Rules are about clients, whatever class they ask for.
     fn any_class(&self) -> bool {
         true

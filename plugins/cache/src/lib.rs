@@ -418,9 +418,13 @@ impl Inner {
         let verdict = judge(config, &ex.query, &ex.reply, unix_time);
         ex.reply.set_ttls(verdict.ttl);
         let matches = ex.reply.answers(&ex.query);
-        let refreshes = matches && verdict.refreshes(config, &ex.reply);
+        // Another block may deny others what it told this client.
+        let is_for_all = !ex.is_personal();
+        let wanted = wanted && is_for_all;
+        let refreshes = matches && is_for_all && verdict.refreshes(config, &ex.reply);
         // With positive answers preferred, denials are kept beside them.
-        let may_keep = purpose != Purpose::Stale || refreshes || config.prefers_positive();
+        let may_keep =
+            is_for_all && (purpose != Purpose::Stale || refreshes || config.prefers_positive());
         let mut shelf = verdict.keep.filter(|_| may_keep);
         if shelf.is_some() && !matches {
             self.counters.at(ex.site).drop();

@@ -231,6 +231,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             // What stands behind the answer section, such as OPT, is not the zone's. The TSIG record
             // has been cut off, so the count of the last section is too high.
             let mut left = message.answers();
+            if left == 0 {
+                incoming.nothing()?;
+            }
             while left > 0 && records.next_into(&mut found)?.is_some() {
                 left -= 1;
                 if done.is_some() {

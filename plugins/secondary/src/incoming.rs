@@ -3,7 +3,7 @@
 //! No sockets here: records go in, a zone or changes come out. Everything is bounded, because a
 //! primary may be anybody who has broken into it.
 use corten_plugin::wire::message::Found;
-use corten_plugin::wire::{Class, Name, RecordType};
+use corten_plugin::wire::{Class, HEADER_OCTETS, Name, RecordType};
 use corten_zone::{Builder, RecordBuf, Soa, ZoneError, serial_newer};
 
 /// How much a zone may be.
@@ -104,16 +104,26 @@ impl Incoming {
         }
     }
 
-    /// Takes the next record of an answer section; something when it was the last.
-    pub(crate) fn record(&mut self, found: &Found) -> Result<Option<Received>, Broken> {
+    fn count(&mut self, octets: usize) -> Result<(), Broken> {
         self.records += 1;
-        self.octets += (found.owner.len() + found.rdata.len() + 10) as u64;
+        self.octets += octets as u64;
         if self.records > self.bounds.records_max {
             return Err(Broken::Records(self.bounds.records_max));
         }
         if self.octets > self.bounds.octets_max {
             return Err(Broken::Octets(self.bounds.octets_max));
         }
+        Ok(())
+    }
+
+    /// To be called for a message without records: it counts as one, so that they end as well.
+    pub(crate) fn nothing(&mut self) -> Result<(), Broken> {
+        self.count(HEADER_OCTETS)
+    }
+
+    /// Takes the next record of an answer section; something when it was the last.
+    pub(crate) fn record(&mut self, found: &Found) -> Result<Option<Received>, Broken> {
+        self.count(found.owner.len() + found.rdata.len() + 10)?;
         // RFC 6895 section 3.1: 128 to 255 are questions, 41 and 0 stand for themselves.
         let meta = matches!(found.rtype.0, 0 | 128..=255) || found.rtype == RecordType::OPT;
         if found.class != Class::IN || meta {

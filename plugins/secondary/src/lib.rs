@@ -64,11 +64,11 @@ impl Secondary {
     /// A NOTIFY (RFC 1996 section 3.11): from a primary, and signed where requests to it are.
     fn notified(&self, ex: &mut Exchange, held: &Held) -> Flow {
         let (client, zone) = (ex.client.ip(), &held.name);
-        let signer = ex.signer().map(|signer| &signer.key);
-        let is_signed = match &held.source.key {
-            Some(key) => signer == Some(&key.name),
-            None => true,
-        };
+        // Another block may have another key of that name.
+        let is_signed = held.source.key.as_ref().is_none_or(|key| {
+            ex.signer()
+                .is_some_and(|signer| signer.key == key.name && signer.mark == key.mark())
+        });
         if !held.source.is_primary(client) {
             tracing::info!(target: "plugin/file", "Dropping notify from {client} for {zone}");
             return Flow::Drop;

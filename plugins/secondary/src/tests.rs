@@ -72,6 +72,7 @@ fn notifications_count_when_they_come_from_a_primary() {
     }
 
     let key = Key::new(name("one.key"), None, Secret::from_base64("YQ==").unwrap());
+    let mark = key.mark();
     let signed = secondary(
         vec![Source {
             key: Some(Arc::new(key)),
@@ -81,13 +82,15 @@ fn notifications_count_when_they_come_from_a_primary() {
     );
     for (key, rcode) in [
         (None, Rcode::NOTAUTH),
-        (Some("two.key"), Rcode::NOTAUTH),
-        (Some("one.key"), Rcode::NOERROR),
+        (Some(("two.key", mark)), Rcode::NOTAUTH),
+        // Another block's key of that name.
+        (Some(("one.key", mark ^ 1)), Rcode::NOTAUTH),
+        (Some(("one.key", mark)), Rcode::NOERROR),
     ] {
         let mut ex = notify("example", "192.0.2.1:4000");
-        if let Some(key) = key {
+        if let Some((key, mark)) = key {
             let key = name(key);
-            ex.set_signer(Arc::new(Signer { key, mark: 0 }));
+            ex.set_signer(Arc::new(Signer { key, mark }));
         }
         assert_eq!(signed.on_query(&mut ex), Flow::Respond);
         assert_eq!(ex.reply.rcode, rcode, "{key:?}");

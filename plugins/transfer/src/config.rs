@@ -193,9 +193,13 @@ impl Policy {
     pub(crate) fn admits(&self, ex: &Exchange) -> bool {
         let ip = ex.client.ip();
         let by_address = self.anybody || self.admitted.iter().any(|net| net.contains(&ip));
+        // Another block may have another key of that name.
         let by_key = || {
-            let signer = ex.signer().map(|signer| &signer.key);
-            self.keys.iter().any(|key| Some(&key.name) == signer)
+            ex.signer().is_some_and(|signer| {
+                let is_signers =
+                    |key: &Arc<Key>| key.name == signer.key && key.mark() == signer.mark;
+                self.keys.iter().any(is_signers)
+            })
         };
         by_address && (self.keys.is_empty() || by_key())
     }
@@ -289,15 +293,22 @@ mod tests {
         assert!(own.admits(&ex));
         let name: Name = "one.key".parse().unwrap();
         let secret = Secret::from_base64("YQ==").unwrap();
-        own.keys
-            .push(Arc::new(Key::new(name.clone(), None, secret)));
+        let key = Arc::new(Key::new(name.clone(), None, secret));
+        let mark = key.mark();
+        own.keys.push(key);
         assert!(!own.admits(&ex));
         ex.set_signer(Arc::new(Signer {
             key: "two.key".parse().unwrap(),
-            mark: 0,
+            mark,
         }));
         assert!(!own.admits(&ex));
-        ex.set_signer(Arc::new(Signer { key: name, mark: 0 }));
+        // Another block's key of that name.
+        ex.set_signer(Arc::new(Signer {
+            key: name.clone(),
+            mark: mark ^ 1,
+        }));
+        assert!(!own.admits(&ex));
+        ex.set_signer(Arc::new(Signer { key: name, mark }));
         assert!(own.admits(&ex));
         ex.client = "198.51.100.1:1".parse().unwrap();
         assert!(!own.admits(&ex));

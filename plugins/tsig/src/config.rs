@@ -44,6 +44,10 @@ impl<T: Eq + Hash> Default for Required<T> {
 }
 
 impl<T: Eq + Hash> Required<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::These(these) if these.is_empty())
+    }
+
     pub(crate) fn has(&self, one: &T) -> bool {
         match self {
             Self::These(these) => these.contains(one),

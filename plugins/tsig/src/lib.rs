@@ -98,6 +98,10 @@ impl Plugin for Tsig {
         Updates::See
     }
 
+    fn judges_clients(&self) -> bool {
+        !self.config.types.is_empty()
+    }
+
     fn on_query(&self, ex: &mut Exchange) -> Flow {
         if self.config.zones.matches(&ex.query.question.name).is_none() {
             return Flow::Pass;

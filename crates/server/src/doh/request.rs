@@ -92,7 +92,13 @@ pub(crate) fn from_target(target: &[u8], message: &mut Vec<u8>) -> Result<(), St
     }
     message.clear();
     decode(text, message).ok_or(Status::BadRequest)?;
-    check(message)
+    check(message)?;
+    // GET is safe (RFC 9110 section 9.2.1), and caches and browsers repeat it as they like: an
+    // update or a notification does not come that way.
+    match message.get(2).is_none_or(|flags| flags >> 3 & 15 == 0) {
+        true => Ok(()),
+        false => Err(Status::MethodNotAllowed),
+    }
 }
 
 /// Whether these octets may be a query: what the gate would leave without an answer is a bad
@@ -253,5 +259,13 @@ mod tests {
             from_target(b"/dns-query", &mut found),
             Err(Status::BadRequest)
         );
+        // NOTIFY and UPDATE.
+        for text in ["AAAgAAABAAAAAAAA", "AAAoAAABAAAAAAAA"] {
+            let target = format!("/dns-query?dns={text}");
+            assert_eq!(
+                from_target(target.as_bytes(), &mut found),
+                Err(Status::MethodNotAllowed)
+            );
+        }
     }
 }
