@@ -27,10 +27,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::current::Current;
 use crate::generation::Generation;
 use crate::limits;
 use crate::listen::{has_ipv6, reason};
-use crate::worker::Current;
 
 /// Protocol names of HTTP/1.1 over TLS (RFC 7301).
 const HTTP1: &[&[u8]] = &[b"http/1.1"];
@@ -161,8 +161,8 @@ async fn accept(listener: StdListener, at: SocketAddr, mut current: Current) {
     loop {
         tokio::select! {
             biased;
-            changed = current.changed() => {
-                if changed.is_err() || !current.borrow_and_update().hosts.contains_key(&at) {
+            generation = current.changed() => {
+                if !generation.hosts.contains_key(&at) {
                     break;
                 }
             }
@@ -208,7 +208,7 @@ impl Drop for Place {
 async fn begin(stream: TcpStream, at: SocketAddr, current: Current) {
     let _ = stream.set_nodelay(true);
     let tls = current
-        .borrow()
+        .generation()
         .hosts
         .get(&at)
         .and_then(|host| host.named.tls.clone());
@@ -234,9 +234,9 @@ async fn shake_hands(
 }
 
 async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin, at: SocketAddr, current: Current) {
-    let service = service_fn(|request| {
-        let current = current.clone();
-        async move { Ok::<_, Infallible>(respond(request, at, &current).await) }
+    let current = &current;
+    let service = service_fn(move |request| async move {
+        Ok::<_, Infallible>(respond(request, at, current).await)
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -271,7 +271,7 @@ async fn respond(
     }
     // Only the endpoint is kept over the wait: a long answer must not hold the generation.
     let endpoint = current
-        .borrow()
+        .generation()
         .hosts
         .get(&at)
         .and_then(|host| host.find(request.uri().path()).cloned());

@@ -26,6 +26,7 @@ mod batch;
 mod build;
 mod check;
 mod connections;
+mod current;
 mod doh;
 mod generation;
 mod http;

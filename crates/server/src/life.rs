@@ -12,12 +12,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use corten_corefile::Corefile;
 use corten_plugin::{Directive, Plugin, Process, Reload, ReloadError, Running, Stop};
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::batch;
 use crate::build::build;
+use crate::current::Publisher;
 use crate::generation::{Generation, Listener};
 use crate::http;
 use crate::limits::DRAIN;
@@ -68,7 +69,7 @@ impl StartError {
 pub struct Server {
     settings: Settings,
     process: Arc<Process>,
-    current: watch::Sender<Arc<Generation>>,
+    current: Publisher,
     state: Mutex<State>,
 }
 
@@ -106,7 +107,7 @@ impl Server {
         let server = Arc::new(Self {
             settings,
             process,
-            current: watch::channel(Arc::clone(&generation)).0,
+            current: Publisher::new(Arc::clone(&generation)),
             state: Mutex::new(State {
                 workers: None,
                 open,
@@ -128,12 +129,12 @@ impl Server {
 
     /// One line for each zone and listener, sorted, such as `tls://example.org.:853 on 127.0.0.1`.
     pub fn banner(&self) -> Vec<String> {
-        self.current.borrow().banner.clone()
+        self.current.generation().banner.clone()
     }
 
     /// What about the configuration is worth a warning.
     pub fn warnings(&self) -> Vec<String> {
-        self.current.borrow().warnings.clone()
+        self.current.generation().warnings.clone()
     }
 
     /// Swaps in what the source says now.
@@ -142,7 +143,7 @@ impl Server {
         let Some(workers) = &state.workers else {
             return Err(StartError("the server has stopped".into()));
         };
-        let before = Arc::clone(&self.current.borrow());
+        let before = self.current.generation();
         let corefile = read(&self.settings)?;
         let directives = &self.settings.directives;
         let generation = build(
@@ -161,7 +162,7 @@ impl Server {
             tracing::warn!("{warning}");
         }
         self.process.set_debug(generation.debug);
-        self.current.send_replace(generation);
+        self.current.publish(generation);
         let current = self.current.subscribe();
         for sockets in sockets {
             workers.serve(sockets, &current);
@@ -186,10 +187,10 @@ impl Server {
         let Some(workers) = state.workers.take() else {
             return;
         };
-        let plugins = plugins_of(&self.current.borrow());
+        let plugins = plugins_of(&self.current.generation());
         leave(&plugins).await;
         let (_, nothing) = alive(Generation::nothing());
-        self.current.send_replace(nothing);
+        self.current.publish(nothing);
         let _ = timeout(DRAIN, &mut state.ended).await;
         stop_plugins(plugins, Stop::Exit).await;
         workers.stop();
@@ -206,7 +207,7 @@ impl Reload for Server {
     }
 
     fn running(&self) -> Running {
-        self.current.borrow().running.clone()
+        self.current.generation().running.clone()
     }
 
     async fn reload(&self) -> Result<(), ReloadError> {

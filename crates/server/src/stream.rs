@@ -16,6 +16,7 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::connections::{self, Member};
+use crate::current::Current;
 use crate::generation::{Generation, Listener, Table};
 use crate::leaving::{self, Behind};
 use crate::limits;
@@ -25,7 +26,6 @@ use crate::proxied::{Beginning, introduce};
 use crate::tuning::StreamLimits;
 use crate::udp::Place;
 use crate::web;
-use crate::worker::Current;
 
 /// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
 const DOT: &[&[u8]] = &[b"dot"];
@@ -39,8 +39,8 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
     loop {
         tokio::select! {
             biased;
-            changed = current.changed() => {
-                if changed.is_err() || !current.borrow_and_update().tables.contains_key(&listener) {
+            generation = current.changed() => {
+                if !generation.tables.contains_key(&listener) {
                     break;
                 }
             }
@@ -60,7 +60,7 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
 /// Starts the task of a new connection; one too many is closed.
 fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
     let most = match web::protocols(listener.transport) {
-        Some(_) => (current.borrow().tables.get(&listener))
+        Some(_) => (current.generation().tables.get(&listener))
             .map_or(0, |table| web::connections_max(listener.transport, table)),
         None => usize::MAX,
     };
@@ -86,7 +86,7 @@ async fn greet(
 ) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(listener.address);
-    let Some(table) = current.borrow().tables.get(&listener).map(Arc::clone) else {
+    let Some(table) = current.generation().tables.get(&listener).map(Arc::clone) else {
         return Ok(());
     };
     let beginning = match &table.tuning.proxy {
@@ -214,19 +214,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
     async fn run(mut self, mut current: Current) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel(limits::PIPELINE_MAX);
-        let mut generation = Arc::clone(&current.borrow_and_update());
+        let mut generation = current.take();
+        let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
+            return Ok(());
+        };
         let silence = sleep(Duration::ZERO);
         tokio::pin!(silence);
         // The client has said all it wants to say; the address is no longer served.
         let (mut heard_all, mut leaving) = (false, false);
         loop {
-            let Some(table) = generation.tables.get(&self.who.listener) else {
-                return Ok(());
-            };
             self.limits = table.tuning.streams;
             loop {
                 let before = self.queries;
-                let more = self.answer_some(table, &generation, &sender);
+                let more = self.answer_some(&table, &generation, &sender);
                 self.flush().await?;
                 if self.queries - before >= limits::TURN_QUERIES {
                     // Connections that never pause take turns with everybody else.
@@ -262,14 +262,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 read = self.stream.read_buf(&mut self.input), if may_read => heard_all = read? == 0,
-                changed = current.changed(), if !leaving => {
-                    let new = Arc::clone(&current.borrow_and_update());
-                    if changed.is_ok() && new.tables.contains_key(&self.who.listener) {
-                        generation = new;
-                    } else {
-                        // What was asked is still answered, within a bound.
-                        leaving = true;
-                        silence.as_mut().reset(tokio::time::Instant::now() + limits::DRAIN);
+                new = current.changed(), if !leaving => {
+                    match new.tables.get(&self.who.listener) {
+                        Some(new_table) => {
+                            table = Arc::clone(new_table);
+                            generation = new;
+                        }
+                        None => {
+                            // What was asked is still answered, within a bound.
+                            leaving = true;
+                            silence.as_mut().reset(tokio::time::Instant::now() + limits::DRAIN);
+                        }
                     }
                 }
                 () = &mut silence => {

@@ -13,11 +13,11 @@ use tokio::net::UdpSocket;
 
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::batch::{Batch, backlog, source_control};
+use crate::current::Current;
 use crate::generation::{Generation, Listener, Table};
 use crate::limits::{BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
 use crate::pool;
 use crate::proxied::{Sessions, unwrap};
-use crate::worker::Current;
 
 thread_local! {
     static WAITING: Cell<usize> = const { Cell::new(0) };
@@ -50,7 +50,7 @@ impl Drop for Place {
 
 /// Serves one socket until a generation no longer listens there.
 pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Current) {
-    let generation = Arc::clone(&current.borrow_and_update());
+    let generation = current.take();
     let Some(table) = generation.tables.get(&listener).map(Arc::clone) else {
         return;
     };
@@ -75,9 +75,8 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
         tokio::select! {
             biased;
             // Seldom ready, and cheap to ask: a look at a version number.
-            changed = current.changed() => {
-                let generation = Arc::clone(&current.borrow_and_update());
-                match generation.tables.get(&listener).map(Arc::clone).filter(|_| changed.is_ok()) {
+            generation = current.changed() => {
+                match generation.tables.get(&listener).map(Arc::clone) {
                     Some(table) => {
                         table.show_counters();
                         (worker.table, worker.generation) = (table, generation);

@@ -1,17 +1,13 @@
 //! One thread a core, each with a runtime of its own.
 use std::io;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::generation::Generation;
+use crate::current::Current;
 use crate::listen::Sockets;
 use crate::{quic, stream, udp};
-
-/// The generation that is being served, as every socket's task sees it.
-pub(crate) type Current = watch::Receiver<Arc<Generation>>;
 
 /// The threads that serve.
 ///

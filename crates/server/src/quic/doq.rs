@@ -17,11 +17,11 @@ use super::link::{Claim, Counters, Held, Link, Unfinished, excessive_load, is_re
 use super::streams::{Streams, accept};
 use super::{DOQ_NO_ERROR, now};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
+use crate::current::Current;
 use crate::generation::{Generation, Table};
 use crate::parts::{Piece, Sender};
 use crate::pool;
 use crate::udp::Place;
-use crate::worker::Current;
 
 /// DOQ_PROTOCOL_ERROR, DOQ_REQUEST_CANCELLED and DOQ_UNSPECIFIED_ERROR (RFC 9250 section 8.4).
 const PROTOCOL_ERROR: VarInt = VarInt::from_u32(2);
@@ -34,7 +34,7 @@ const TCP_KEEPALIVE: u16 = 11;
 /// Answers a connection's queries until the client leaves, is silent too long, has had its queries, or
 /// the address is no longer served; nothing when the client left.
 pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<()> {
-    let generation = Arc::clone(&current.borrow_and_update());
+    let generation = current.take();
     let table = Arc::clone(generation.tables.get(&link.listener)?);
     let counters = Arc::new(Counters::of(&table.name));
     let mut doq = Doq {

@@ -18,13 +18,13 @@ use super::response::Scratch;
 use super::streams::{Reason, Streams, accept};
 use super::{now, round_trip};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
+use crate::current::Current;
 use crate::doh::status::Status;
 use crate::generation::{Generation, Table};
 use crate::limits;
 use crate::pool;
 use crate::udp::Place;
 use crate::web::service::{Service, trace};
-use crate::worker::Current;
 
 /// From one of a client's streams for requests to the next (RFC 9000 section 2.1).
 const STREAM_STEP: u64 = 4;
@@ -41,7 +41,7 @@ fn code(code: Code) -> VarInt {
 /// Answers a connection's requests until the client leaves, is silent too long, has had its queries,
 /// or the address is no longer served; nothing when the client left.
 pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<()> {
-    let generation = Arc::clone(&current.borrow_and_update());
+    let generation = current.take();
     let table = Arc::clone(generation.tables.get(&link.listener)?);
     // Our control stream; to end it would end the connection.
     let mut control = link.connection.open_uni().await.ok()?;

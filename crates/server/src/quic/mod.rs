@@ -39,9 +39,9 @@ use quinn::{Connection, Endpoint, Incoming, TokioRuntime, VarInt};
 use tokio::time::{sleep, timeout};
 
 use crate::connections::Member;
+use crate::current::Current;
 use crate::generation::{Listener, Table};
 use crate::limits;
-use crate::worker::Current;
 use behind::Behind;
 use link::Link;
 
@@ -75,7 +75,7 @@ impl Drop for Handshake {
 
 /// Serves one socket until a generation no longer listens there.
 pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Current) {
-    let generation = Arc::clone(&current.borrow_and_update());
+    let generation = current.take();
     let Some(table) = generation.tables.get(&listener) else {
         return;
     };
@@ -104,9 +104,8 @@ pub(crate) async fn serve(socket: UdpSocket, listener: Listener, mut current: Cu
     loop {
         tokio::select! {
             biased;
-            changed = current.changed() => {
-                let generation = Arc::clone(&current.borrow_and_update());
-                let Some(table) = generation.tables.get(&listener).filter(|_| changed.is_ok()) else {
+            generation = current.changed() => {
+                let Some(table) = generation.tables.get(&listener) else {
                     break;
                 };
                 behind.set_proxy(table.tuning.proxy.as_ref());
@@ -160,7 +159,7 @@ async fn greet(
     listener: Listener,
     current: Current,
 ) {
-    let Some(table) = current.borrow().tables.get(&listener).map(Arc::clone) else {
+    let Some(table) = current.generation().tables.get(&listener).map(Arc::clone) else {
         return incoming.refuse();
     };
     let limit = table.tuning.streams.handshake;
@@ -205,7 +204,7 @@ async fn greet(
 }
 
 fn join(client: SocketAddr, listener: Listener, current: &Current) -> Option<Member> {
-    let table = current.borrow().tables.get(&listener).map(Arc::clone)?;
+    let table = current.generation().tables.get(&listener).map(Arc::clone)?;
     let most = match listener.transport {
         Scheme::Https3 => {
             let set = table.tuning.https3.connections_max;

@@ -7,9 +7,9 @@ use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
 
 use super::link::Link;
+use crate::current::Current;
 use crate::generation::{Generation, Table};
 use crate::limits;
-use crate::worker::Current;
 
 /// A connection of one of the protocols.
 pub(super) trait Streams {
@@ -61,9 +61,8 @@ async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Opti
     loop {
         tokio::select! {
             biased;
-            changed = current.changed() => {
-                let generation = Arc::clone(&current.borrow_and_update());
-                let table = generation.tables.get(&streams.link().listener).filter(|_| changed.is_ok());
+            generation = current.changed() => {
+                let table = generation.tables.get(&streams.link().listener);
                 let Some(table) = table.map(Arc::clone) else {
                     return Some(Reason::Leaving);
                 };

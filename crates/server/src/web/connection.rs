@@ -18,6 +18,7 @@ use super::service::{Refusal, Scratch, Service, trace};
 use super::wire::{Taken, Ticket, Wire};
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::connections::Member;
+use crate::current::Current;
 use crate::doh::forwarded;
 use crate::generation::{Generation, Table};
 use crate::leaving::{self, Behind};
@@ -26,7 +27,6 @@ use crate::pool;
 use crate::stream::Who;
 use crate::tuning::StreamLimits;
 use crate::udp::Place;
-use crate::worker::Current;
 
 /// How often a clock is looked at while a client keeps us waiting.
 const TICK: Duration = Duration::from_millis(500);
@@ -101,14 +101,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// no longer served.
     pub(super) async fn run(mut self, mut current: Current) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel::<Finished>(limits::PIPELINE_MAX);
-        let mut generation = Arc::clone(&current.borrow_and_update());
+        let mut generation = current.take();
+        let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
+            return Ok(());
+        };
         let mut leaving = false;
         let clock = sleep(Duration::ZERO);
         tokio::pin!(clock);
         loop {
-            let Some(table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
-                return Ok(());
-            };
             self.limits = table.tuning.streams;
             loop {
                 let before = self.queries;
@@ -159,14 +159,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Ok(());
                     }
                 }
-                changed = current.changed(), if !leaving => {
-                    let new = Arc::clone(&current.borrow_and_update());
-                    if changed.is_ok() && new.tables.contains_key(&self.who.listener) {
-                        generation = new;
-                    } else {
-                        // What was asked is still answered, within a bound.
-                        self.wire.leave(&mut self.output);
-                        leaving = true;
+                new = current.changed(), if !leaving => {
+                    match new.tables.get(&self.who.listener) {
+                        Some(new_table) => {
+                            table = Arc::clone(new_table);
+                            generation = new;
+                        }
+                        None => {
+                            // What was asked is still answered, within a bound.
+                            self.wire.leave(&mut self.output);
+                            leaving = true;
+                        }
                     }
                 }
                 () = &mut clock => {

@@ -19,10 +19,10 @@ use corten_corefile::Transport as Scheme;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connections::Member;
+use crate::current::Current;
 use crate::generation::Table;
 use crate::limits;
 use crate::stream::Who;
-use crate::worker::Current;
 
 /// Protocol names of HTTP, the better one first.
 const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
