@@ -7,8 +7,10 @@
 //! | [`engine`] | names, reloads, stops, nonces |
 //! | [`dialects`] | both dialects, what others have left, what newer CAs have |
 //! | [`keeping`] | files that are damaged, places that cannot be written |
+//! | [`hostile`] | a CA that means no good |
 mod dialects;
 mod engine;
+mod hostile;
 mod keeping;
 mod scene;
 mod side;
@@ -248,6 +250,7 @@ fn unavailable_ca_is_obeyed(response: &'static str, told: &str) -> Result<(), Fa
 pub(crate) fn trials() -> Vec<Trial> {
     let mut tests = engine::tests();
     tests.extend(keeping::tests());
+    tests.extend(hostile::tests());
     tests.extend(own_tests());
     tests.extend(dialects::tests());
     side::side_by_side(tests)
