@@ -104,9 +104,12 @@ fn answer(
         Crime::EndlessHead => "X-More: and more\r\n".repeat(1000),
         _ => "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".repeat(300),
     };
-    while endless {
-        stream.write_all(filler.as_bytes())?;
-        stream.flush()?;
+    if endless {
+        // Until the client has had enough.
+        loop {
+            stream.write_all(filler.as_bytes())?;
+            stream.flush()?;
+        }
     }
     stream.conn.send_close_notify();
     stream.flush()
