@@ -9,10 +9,12 @@
 //! | [`keeping`] | files that are damaged, places that cannot be written |
 //! | [`full`] | a place without room |
 //! | [`fallback`] | the local CA's certificate until there is one |
+//! | [`hostile`] | a CA that means no good |
 mod dialects;
 mod engine;
 mod fallback;
 mod full;
+mod hostile;
 mod keeping;
 pub(crate) mod scene;
 mod side;
@@ -254,6 +256,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     tests.extend(keeping::tests());
     tests.extend(full::tests());
     tests.extend(fallback::tests());
+    tests.extend(hostile::tests());
     tests.extend(own_tests());
     tests.extend(dialects::tests());
     side::side_by_side(tests)

@@ -12,6 +12,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::problem::told;
 
+/// Octets of the longest chain that a CA may have us serve: every handshake sends all of it, and clients
+/// stop reading at 64 KiB.
+const CHAIN_OCTETS_MAX: usize = 32 * 1024;
+/// How far clocks may differ.
+const CLOCKS: Duration = Duration::from_secs(600);
+
 /// From when to when a certificate is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
@@ -47,6 +53,15 @@ pub enum BundleError {
     /// A wanted name is not in the certificate.
     #[error("the certificate is not for '{0}'")]
     Name(String),
+    /// The chain would make every handshake long.
+    #[error("the chain has {0} octets; {CHAIN_OCTETS_MAX} is the most")]
+    Chain(usize),
+    /// It is good from some time in the future on.
+    #[error("the certificate is not good yet; is the clock right?")]
+    Early,
+    /// It was good once.
+    #[error("it is expired already; is the clock right?")]
+    Expired,
 }
 
 impl Bundle {
@@ -96,6 +111,17 @@ impl Bundle {
         match names.iter().find(|name| !self.names.contains(name)) {
             None => Ok(()),
             Some(name) => Err(BundleError::Name(name.clone())),
+        }
+    }
+
+    /// Fails unless a CA's new certificate may take the place of the one that is served.
+    pub(crate) fn check_new(&self, now: SystemTime) -> Result<(), BundleError> {
+        let octets = self.certified.cert.iter().map(|one| one.len()).sum();
+        match self.validity {
+            _ if octets > CHAIN_OCTETS_MAX => Err(BundleError::Chain(octets)),
+            Validity { from, .. } if from > now + CLOCKS => Err(BundleError::Early),
+            Validity { until, .. } if until <= now => Err(BundleError::Expired),
+            _ => Ok(()),
         }
     }
 

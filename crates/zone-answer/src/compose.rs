@@ -400,6 +400,9 @@ impl<'z> Composer<'z> {
         let target = |rdata: &'z [u8]| rdata.get(before..).unwrap_or_default();
         let mut name = Name::root();
         for (index, rdata) in set.rdata().enumerate() {
+            if self.write.is_overfull(reply) {
+                return;
+            }
             let Some(record) = reply.records().get(first + index) else {
                 return;
             };

@@ -90,6 +90,7 @@ impl fmt::Debug for ZoneTable {
 mod tests {
     use super::*;
     use corten_plugin::wire::Class;
+    use proptest::prelude::*;
 
     fn table(names: &[&str]) -> ZoneTable {
         let slot = |name: &&str| Arc::new(Slot::new(name.parse::<Name>().unwrap().wire()));
@@ -116,6 +117,42 @@ mod tests {
             found(&table(&["."]), "org", RecordType::A).as_deref(),
             Some(".")
         );
+    }
+
+    fn some_name() -> impl Strategy<Value = String> {
+        let label = proptest::sample::select(&["a", "b", "A", "aa", "zz"][..]);
+        proptest::collection::vec(label, 0..5).prop_map(|labels| labels.join(".") + ".")
+    }
+
+    /// Labels of a name, last first, without case.
+    fn labels_of(name: &str) -> Vec<String> {
+        let labels = name.split('.').filter(|label| !label.is_empty());
+        labels.rev().map(str::to_lowercase).collect()
+    }
+
+    proptest! {
+        /// Whatever the order of the zones is, the one that shares most labels with the name answers.
+        #[test]
+        fn the_longest_zone_is_found_in_any_tree(
+            zones in proptest::collection::vec(some_name(), 0..12),
+            asked in some_name(),
+            is_ds: bool,
+        ) {
+            let names: Vec<&str> = zones.iter().map(String::as_str).collect();
+            let own = labels_of(&asked);
+            let fits = |most: usize| {
+                let zones = zones.iter().map(|zone| labels_of(zone));
+                let lengths = zones.filter(|zone| own.starts_with(zone)).map(|zone| zone.len());
+                lengths.filter(|length| *length <= most).max()
+            };
+            let mut expected = fits(own.len());
+            if is_ds && expected == Some(own.len()) && !own.is_empty() {
+                expected = fits(own.len() - 1).or(expected);
+            }
+            let rtype = if is_ds { RecordType::DS } else { RecordType::A };
+            let found = found(&table(&names), &asked, rtype);
+            prop_assert_eq!(found.map(|name| labels_of(&name).len()), expected);
+        }
     }
 
     /// RFC 4035 section 3.1.4.1.

@@ -20,6 +20,8 @@ pub(crate) struct Writer<'z> {
     apex_at: u16,
     /// Octets that the reply may have with records that may be left out.
     octets_max: usize,
+    /// Octets that the client takes at all.
+    client_octets_max: usize,
 }
 
 impl<'z> Writer<'z> {
@@ -31,6 +33,7 @@ impl<'z> Writer<'z> {
             dnssec: ex.query.dnssec_ok(),
             apex_at: (QUESTION_AT + name.saturating_sub(zone.apex().len())) as u16,
             octets_max: usize::from(ex.client_octets_max()) - opt,
+            client_octets_max: usize::from(ex.client_octets_max()),
         }
     }
 
@@ -49,6 +52,11 @@ impl<'z> Writer<'z> {
     /// Whether there is room for anything at all that may be left out.
     pub(crate) fn has_room(&self, reply: &Reply) -> bool {
         reply.octets().len() < self.octets_max
+    }
+
+    /// Whether the reply is cut whatever comes behind: that is work for nobody.
+    pub(crate) fn is_overfull(&self, reply: &Reply) -> bool {
+        reply.octets().len() > self.client_octets_max
     }
 
     /// A set, and its signatures where the client wants them.

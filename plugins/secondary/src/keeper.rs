@@ -481,3 +481,7 @@ fn fit(zone: Zone, delta: Option<Delta>, is_catalog: bool) -> Result<Fit, Unfit>
         members,
     })
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

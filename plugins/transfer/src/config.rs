@@ -245,6 +245,7 @@ mod tests {
     use super::*;
     use corten_plugin::Signer;
     use corten_tsig::Secret;
+    use proptest::prelude::*;
 
     fn policy(zones: &[&str]) -> Policy {
         Policy {
@@ -280,6 +281,47 @@ mod tests {
                 found.map(std::ptr::from_ref) == expected.map(std::ptr::from_ref),
                 "{name}"
             );
+        }
+    }
+
+    /// Labels of a name, last first, without case.
+    fn labels(name: &str) -> Vec<String> {
+        let labels = name.split('.').filter(|label| !label.is_empty());
+        labels.rev().map(str::to_lowercase).collect()
+    }
+
+    fn some_name() -> impl Strategy<Value = String> {
+        // Some that are ends of others as text, and not as names.
+        let label = proptest::sample::select(&["a", "b", "A", "aa", "zz", "0"][..]);
+        proptest::collection::vec(label, 0..5).prop_map(|labels| labels.join(".") + ".")
+    }
+
+    proptest! {
+        /// CVE-2026-33489: which occurrence decides depends neither on their order nor on letters, but
+        /// on how many labels a zone shares with the name.
+        #[test]
+        fn the_longest_zone_decides_in_any_tree(
+            stanzas in proptest::collection::vec(proptest::collection::vec(some_name(), 1..4), 0..8),
+            asked in some_name(),
+        ) {
+            let all = Policies(
+                stanzas
+                    .iter()
+                    .map(|zones| policy(&zones.iter().map(String::as_str).collect::<Vec<_>>()))
+                    .collect(),
+            );
+            let shares = |zones: &Vec<String>| {
+                let lengths = zones
+                    .iter()
+                    .map(|zone| labels(zone))
+                    .filter(|zone| labels(&asked).starts_with(zone));
+                lengths.map(|zone| zone.len()).max()
+            };
+            let longest = stanzas.iter().filter_map(shares).max();
+            let expected = stanzas.iter().position(|zones| shares(zones) == longest);
+            let expected = expected.filter(|_| longest.is_some()).map(|place| &all.0[place]);
+            let found = all.of(&asked.parse().unwrap());
+            prop_assert_eq!(found.map(std::ptr::from_ref), expected.map(std::ptr::from_ref));
         }
     }
 

@@ -237,16 +237,13 @@ impl Entry {
                 attempt.run().await?
             }
         };
-        let bundle = Bundle::read(&pem)
-            .and_then(|bundle| bundle.check_names(&self.spec.names).map(|()| bundle));
+        let bundle = Bundle::read(&pem).and_then(|bundle| {
+            bundle.check_names(&self.spec.names)?;
+            bundle.check_new(SystemTime::now())?;
+            Ok(bundle)
+        });
         let bundle =
             bundle.map_err(|error| ObtainError::new(Failure::Certificate, error.to_string()))?;
-        if bundle.validity().until <= SystemTime::now() {
-            return Err(ObtainError::new(
-                Failure::Certificate,
-                "it is expired already; is the clock right?",
-            ));
-        }
         Ok((bundle, directory))
     }
 
