@@ -108,6 +108,13 @@ impl Journal {
 
     /// Adds an entry. It is on disk when this returns; after an error nothing of it is.
     pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<()> {
+        self.write(entry).map_err(|error| {
+            let what = format!("{}: {error}", self.path.display());
+            io::Error::new(error.kind(), what)
+        })
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
         let octets = framed(entry)?;
         if self.torn {
             // What is behind something torn would not be read again.
