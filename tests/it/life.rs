@@ -147,6 +147,49 @@ fn a_stop_answers_what_was_asked() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Whatever lay in the kernel when the server was told to stop is answered: queries on connections
+/// that it knows, over TCP and TLS, and on such as it has not accepted yet.
+fn a_stop_answers_what_has_arrived() -> Result<(), Failed> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let opts = Options::new();
+    for _ in 0..5 {
+        let (folder, port, tls) = (Folder::new(), free_port(), free_port());
+        crate::certificates::write(folder.path());
+        let more = format!(
+            "tls://.:{tls} {{\n bind 127.0.0.1\n tls cert.pem key.pem\n hosts /dev/null {{\n  192.0.2.1 www.example\n }}\n}}\n"
+        );
+        let mut server = Process::serve(&folder, &hosts(port, "192.0.2.1", &more));
+        let connect = || client::tcp(SocketAddr::from(([127, 0, 0, 1], port)), PATIENCE).unwrap();
+        let query = Query::new("www.example", "A", &opts);
+        let framed = [&(query.wire.len() as u16).to_be_bytes()[..], &query.wire].concat();
+        let mut known: Vec<_> = (0..8).map(|_| connect()).collect();
+        for stream in &mut known {
+            client::converse(stream, &query)?;
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], tls));
+        let mut secret = client::tls(address, PATIENCE, &opts, folder.path())?;
+        client::converse(&mut secret, &query)?;
+        server.freeze();
+        known.extend((0..8).map(|_| connect()));
+        for stream in &mut known {
+            stream.write_all(&framed.repeat(20))?;
+        }
+        secret.write_all(&framed)?;
+        secret.flush()?;
+        server.signal("TERM");
+        server.signal("CONT");
+        for stream in &mut known {
+            for _ in 0..20 {
+                client::read_message(stream)?;
+            }
+        }
+        client::read_message(&mut secret)?;
+        let ended = server.wait_end(PATIENCE).and_then(|status| status.code());
+        assert_eq!(ended, Some(0));
+    }
+    Ok(())
+}
+
 /// Pipelined queries are answered as they are ready: one that waits does not hold up the others.
 fn pipelined_queries_overtake() -> Result<(), Failed> {
     let (folder, port) = (Folder::new(), free_port());
@@ -223,6 +266,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test(
             "life::a_stop_answers_what_was_asked",
             a_stop_answers_what_was_asked,
+        ),
+        Trial::test(
+            "life::a_stop_answers_what_has_arrived",
+            a_stop_answers_what_has_arrived,
         ),
         Trial::test(
             "life::pipelined_queries_overtake",

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -137,6 +137,14 @@ pub(crate) struct Unreachable {
 }
 
 impl Unreachable {
+    /// What is wrong with the certificate that the CA's server shows, if that is it.
+    pub(crate) fn certificate(&self) -> Option<&CertificateError> {
+        match self.source.get_ref()?.downcast_ref()? {
+            rustls::Error::InvalidCertificate(error) => Some(error),
+            _ => None,
+        }
+    }
+
     pub(crate) fn new(host: &str, source: io::Error) -> Self {
         let host = host.to_owned();
         Self { host, source }
@@ -204,7 +212,16 @@ impl Transport {
 
     /// Reads the CA's directory. An error names the likely mistake.
     pub(crate) async fn directory(&self, url: &str) -> Result<Directory, Error> {
-        let (parts, body) = self.get(url).await?;
+        let (parts, body) = self.get(url).await.map_err(|error| match &error {
+            Error::Other(other)
+                if other
+                    .downcast_ref::<Unavailable>()
+                    .is_some_and(|answer| answer.status == StatusCode::NOT_FOUND) =>
+            {
+                Error::Other(Box::new(NoDirectory))
+            }
+            _ => error,
+        })?;
         let text: DirectoryText =
             serde_json::from_slice(&body).map_err(|_| Error::Other(Box::new(NoDirectory)))?;
         let date = parts.headers.get(DATE).and_then(|date| date.to_str().ok());

@@ -54,7 +54,7 @@ pub use internal::{root_hash, roots};
 pub use manager::{Entry, Manager, Status};
 pub use preflight::{Finding, Verdict};
 pub use rehearsal::{Outcome, rehearse};
-pub use report::{Report, report};
+pub use report::{Report, report, span};
 pub use spec::{
     Binding, ChallengeKind, Issuer, KeyType, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Options, RenewAt,
     Spec, SpecError,

@@ -21,6 +21,7 @@ use crate::delegation::{self, Authority, NotFound, Saw, Server};
 use crate::dns;
 use crate::http::Directory;
 use crate::problem::ObtainError;
+use crate::report::span;
 use crate::spec::{ChallengeKind, Spec};
 
 /// The furthest that our clock may be from the CA's.
@@ -88,8 +89,8 @@ pub(crate) fn clock(directory: &Directory, now: SystemTime) -> Result<(), Obtain
     Err(ObtainError::new(
         Failure::Clock,
         format!(
-            "this machine's clock is {} s {word} the CA's; set it right, nothing is ordered meanwhile",
-            apart.as_secs()
+            "this machine's clock is {} {word} the CA's; set it right, nothing is ordered meanwhile",
+            span(apart)
         ),
     ))
 }

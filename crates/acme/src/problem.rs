@@ -1,7 +1,8 @@
 //! What can go wrong with an order, in words, and what follows from it.
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use instant_acme::Error;
+use rustls::CertificateError;
 
 use crate::backoff::Failure;
 use crate::http::{NoDirectory, Unavailable, Unreachable};
@@ -95,6 +96,8 @@ pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
         Error::Other(other) if other.is::<Unavailable>() || other.is::<NoDirectory>() => {
             (other.to_string(), Failure::Unreachable)
         }
+        Error::Other(other) => of_certificate(other.downcast_ref::<Unreachable>())
+            .unwrap_or_else(|| (other.to_string(), Failure::Unreachable)),
         Error::Json(error) => (
             format!("what it sent is none of ACME: {error}"),
             Failure::Unreachable,
@@ -103,6 +106,29 @@ pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
         other => (other.to_string(), Failure::Unreachable),
     };
     ObtainError::new(failure, format!("{directory}: {what}"))
+}
+
+/// What to do about the certificate that the CA's server shows.
+fn of_certificate(error: Option<&Unreachable>) -> Option<(String, Failure)> {
+    let (error, now) = (error?, SystemTime::now());
+    let clock = || format!("this machine's clock says {}", httpdate::fmt_http_date(now));
+    Some(match error.certificate()? {
+        CertificateError::UnknownIssuer => (
+            format!(
+                "{error}; if the CA is one of your own, name its root: 'cacert', or 'ca_root' beside 'acme'"
+            ),
+            Failure::Unreachable,
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+            format!("{error}; {}: set it right", clock()),
+            Failure::Clock,
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+            format!("{error}; {}: is that right?", clock()),
+            Failure::Unreachable,
+        ),
+        _ => return None,
+    })
 }
 
 /// The CA did not believe us.

@@ -22,6 +22,17 @@ pub(crate) struct LastError {
     pub(crate) at: u64,
 }
 
+/// A time as people say it.
+pub fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        172_800.. => format!("{} days", seconds / 86_400),
+        7200.. => format!("{} hours", seconds / 3600),
+        120.. => format!("{} minutes", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
 /// One certificate as it is stored. Times are written as in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -114,6 +125,18 @@ fn stamp(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_told_as_people_say_them() {
+        for (seconds, text) in [
+            (5, "5 s"),
+            (600, "10 minutes"),
+            (10_000, "2 hours"),
+            (7_775_999, "89 days"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
     use crate::bundle::Bundle;
     use crate::bundle::tests::pair;
     use crate::tests::Scratch;

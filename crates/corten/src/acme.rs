@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use corten_plugin::Directive;
 
-use crate::command::{misused, run};
+use crate::command::{HELP, misused, run};
 use crate::run::say;
 
 const USAGE: &str = "\
@@ -27,6 +27,12 @@ pub(crate) fn main(directives: Vec<&'static Directive>, words: &[String]) -> Exi
 }
 
 fn arguments(words: &[String]) -> Result<(PathBuf, Option<String>), String> {
+    if words
+        .iter()
+        .any(|word| ["-h", "-help", "--help"].contains(&word.as_str()))
+    {
+        return Err(HELP.to_owned());
+    }
     let ["test", flags @ ..] = &words.iter().map(String::as_str).collect::<Vec<_>>()[..] else {
         return Err("the command is 'acme test'".to_owned());
     };

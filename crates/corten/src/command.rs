@@ -7,7 +7,10 @@ use std::sync::Arc;
 use corten_plugin::{Directive, Process};
 use corten_server::{Checked, Settings, Source};
 
-use crate::run::{DNS_PORT, complain};
+use crate::run::{DNS_PORT, complain, say};
+
+/// What is wrong with the words of somebody who wants to know how a command is used: nothing.
+pub(crate) const HELP: &str = "";
 
 /// Words behind a command: flags with and without a value, and the rest.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,9 @@ impl Words {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (flag, None),
             };
+            if ["h", "help"].contains(&name) {
+                return Err(HELP.to_owned());
+            }
             if name != "conf" && !known.contains(&name) {
                 return Err(format!("flag provided but not defined: -{name}"));
             }
@@ -54,8 +60,12 @@ impl Words {
     }
 }
 
-/// Says how the command is used; status 2.
+/// Says how the command is used; status 2, or 0 for somebody who asked.
 pub(crate) fn misused(error: &str, usage: &str) -> ExitCode {
+    if error == HELP {
+        say(usage.trim_end());
+        return ExitCode::SUCCESS;
+    }
     complain(&format!("{error}\n{usage}"));
     ExitCode::from(2)
 }
@@ -117,6 +127,8 @@ mod tests {
         assert!(words.json && words.rest == ["export"]);
         assert_eq!(read("").unwrap().conf, PathBuf::from("Corefile"));
         assert_eq!(read("-x").unwrap_err(), "flag provided but not defined: -x");
+        assert_eq!(read("-h").unwrap_err(), HELP);
+        assert_eq!(read("export --help -x").unwrap_err(), HELP);
         assert_eq!(read("-conf").unwrap_err(), "flag needs an argument: -conf");
     }
 }

@@ -20,6 +20,13 @@ Usage of corten:
     \tQuiet mode (no initialization output)
   -version
     \tShow version
+Commands, each with -h for its flags:
+  corten acme test
+    \tTry out the certificates of a Corefile, and keep none
+  corten certs
+    \tShow the certificates of a Corefile
+  corten trust export|install|remove
+    \tHave this system trust the CA of 'tls internal'
 ";
 
 /// What the command line says.

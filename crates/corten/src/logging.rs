@@ -2,8 +2,8 @@
 //!
 //! Lines are put down in buffers of the threads that make them, and one thread writes them out,
 //! many with one call. When a buffer is full lines are lost, never queries, and how many is told.
-//! Ordinary lines come through `tracing`; those that *log* makes for each query are put down as
-//! they are.
+//! Ordinary lines come through `tracing`, and stand in the order in which they were made, whatever
+//! thread made them; those that *log* makes for each query are put down as they are.
 use std::fmt::{self, Write};
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,7 +134,7 @@ struct OneLine(Arc<Spool>);
 
 impl io::Write for OneLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        self.0.push_in_order(line);
         Ok(line.len())
     }
 

@@ -22,7 +22,7 @@ pub struct SpoolLimit {
 /// Every thread fills a shard of its own; the reader exchanges the shard's buffer for an empty one,
 /// which takes some nanoseconds, and is the only other who ever holds its lock. Nothing is
 /// allocated once the buffers have grown. What finds its shard full is lost, and counted. Entries of
-/// one thread keep their order.
+/// one thread keep their order, and so do those that are [put down in order](Self::push_in_order).
 pub struct Spool {
     shards: Box<[Shard]>,
     limit: SpoolLimit,
@@ -52,7 +52,7 @@ impl Spool {
     /// reader come soon, and must not wait.
     pub fn new(limit: SpoolLimit, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = (2 * threads).next_power_of_two();
+        let shards = 1 + (2 * threads).next_power_of_two();
         Self {
             shards: (0..shards).map(|_| Shard::default()).collect(),
             limit,
@@ -62,7 +62,18 @@ impl Spool {
 
     /// Puts an entry down; false when there was no room for it.
     pub fn push(&self, entry: &[u8]) -> bool {
-        let mut inner = self.shards[place() & (self.shards.len() - 1)].lock();
+        // The first shard is for those that keep their order.
+        self.put(1 + (place() & (self.shards.len() - 2)), entry)
+    }
+
+    /// The same, behind all entries of any thread that were put down so. Threads wait for one another:
+    /// not for what comes with each query.
+    pub fn push_in_order(&self, entry: &[u8]) -> bool {
+        self.put(0, entry)
+    }
+
+    fn put(&self, shard: usize, entry: &[u8]) -> bool {
+        let mut inner = self.shards[shard].lock();
         let full = inner.entries >= self.limit.entries
             || inner.octets.len() + entry.len() > self.limit.octets;
         if full {
@@ -161,6 +172,27 @@ mod tests {
         assert_eq!((read(&spool), woken.load(Relaxed)), (("...".into(), 3), 2));
         assert_eq!((spool.take_lost(), spool.take_lost()), (2, 0));
         assert_eq!(read(&spool), (String::new(), 0));
+    }
+
+    #[test]
+    fn what_threads_put_down_in_order_stays_in_order() {
+        let limit = SpoolLimit {
+            entries: 9,
+            octets: 99,
+        };
+        let spool = Arc::new(Spool::new(limit, || ()));
+        let push = |text: &'static [u8]| {
+            let spool = Arc::clone(&spool);
+            let pushes = std::thread::spawn(move || {
+                assert!(spool.push(b"-"));
+                assert!(spool.push_in_order(text));
+            });
+            pushes.join().unwrap();
+        };
+        for text in [b"one ".as_slice(), b"two ", b"three ", b"four "] {
+            push(text);
+        }
+        assert_eq!(read(&spool), ("one two three four ----".into(), 8));
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub(crate) const LINGER: Duration = Duration::from_secs(1);
 pub(crate) const LINGER_OCTETS: usize = 1 << 20;
 /// What is under way when a configuration ends may take this long (CoreDNS's value).
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// For so long a connection is heard whose address is no longer served: what the kernel has of it was
+/// asked before.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Waiting connections that the kernel keeps for a listener.
 pub(crate) const BACKLOG: i32 = 1024;
 /// Open connections of a DoH or gRPC listener, unless its blocks say otherwise (CoreDNS's value).

@@ -30,22 +30,23 @@ use crate::web;
 /// Protocol names of DNS over TLS (RFC 7858 section 3.1, registered by RFC 9250).
 const DOT: &[&[u8]] = &[b"dot"];
 
-/// Accepts connections until a generation no longer listens there.
+/// Accepts connections until a generation no longer listens there; those that the kernel has made by
+/// then are served as well.
 pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: Current) {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return tracing::error!("tcp {}: {error}", listener.address),
     };
+    let mut generation = current.take();
     loop {
         tokio::select! {
             biased;
-            generation = current.changed() => {
-                if !generation.tables.contains_key(&listener) {
-                    break;
-                }
-            }
+            new = current.changed() => match new.tables.contains_key(&listener) {
+                true => generation = new,
+                false => break,
+            },
             accepted = socket.accept() => match accepted {
-                Ok((stream, client)) => begin(stream, client, listener, &current),
+                Ok((stream, client)) => begin(stream, client, listener, &generation, &current),
                 Err(error) => {
                     // Out of files, for one: trying again at once would only burn the processor.
                     tracing::warn!("tcp {}: {error}", listener.address);
@@ -55,40 +56,60 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
             },
         }
     }
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    while let Ok((stream, client)) = socket.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            begin(stream, client, listener, &generation, &current);
+        }
+    }
 }
 
 /// Starts the task of a new connection; one too many is closed.
-fn begin(stream: TcpStream, client: SocketAddr, listener: Listener, current: &Current) {
+fn begin(
+    stream: TcpStream,
+    client: SocketAddr,
+    listener: Listener,
+    generation: &Arc<Generation>,
+    current: &Current,
+) {
     let most = match web::protocols(listener.transport) {
-        Some(_) => (current.generation().tables.get(&listener))
+        Some(_) => (generation.tables.get(&listener))
             .map_or(0, |table| web::connections_max(listener.transport, table)),
         None => usize::MAX,
     };
     let Some(member) = Member::join(client.ip(), listener, most) else {
         return;
     };
-    let current = current.clone();
+    let (generation, current) = (Arc::clone(generation), current.clone());
     let ends_with = member.ends_with();
     let task = tokio::spawn(async move {
         // How a connection ends is the client's business; it is told nothing more.
-        let _ = greet(stream, client, listener, current, member).await;
+        let _ = greet(stream, client, listener, generation, current, member).await;
     });
     ends_with(task.abort_handle());
 }
 
-/// Finds out who the client is, and serves it.
+/// Finds out who the client is, and serves it. `generation` is the one that accepted the connection.
 async fn greet(
     mut stream: TcpStream,
     client: SocketAddr,
     listener: Listener,
+    generation: Arc<Generation>,
     current: Current,
     member: Member,
 ) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(listener.address);
-    let Some(table) = current.generation().tables.get(&listener).map(Arc::clone) else {
+    let Some(table) = generation.tables.get(&listener).map(Arc::clone) else {
         return Ok(());
     };
+    // Nobody who makes others wait keeps a generation alive.
+    let is_plain = listener.transport == Scheme::Dns && table.tuning.proxy.is_none();
+    let generation = is_plain.then_some(generation);
     let beginning = match &table.tuning.proxy {
         None => Beginning::default(),
         Some(proxy) => {
@@ -116,7 +137,7 @@ async fn greet(
     }
     if listener.transport == Scheme::Dns {
         return Connection::new(stream, who, Transport::Tcp, beginning.rest, member)
-            .run(current)
+            .run(generation, current)
             .await;
     }
     if beginning.rest.is_empty() {
@@ -162,7 +183,7 @@ async fn shake_hands(
         return web::serve(stream, who, spoken, Vec::new(), member, current).await;
     }
     Connection::new(stream, who, Transport::Tls, Vec::new(), member)
-        .run(current)
+        .run(None, current)
         .await
 }
 
@@ -211,17 +232,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Answers queries until the client closes, is silent too long, or the address is no longer
     /// served.
     ///
-    /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
-    async fn run(mut self, mut current: Current) -> io::Result<()> {
+    /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1). The address may
+    /// be no longer served when the connection has its first turn: then `accepted` serves it, the
+    /// generation that accepted it.
+    async fn run(
+        mut self,
+        accepted: Option<Arc<Generation>>,
+        mut current: Current,
+    ) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel(limits::PIPELINE_MAX);
         let mut generation = current.take();
+        // Until when the client is heard, once the address is no longer served.
+        let mut leaving = None;
+        if !generation.tables.contains_key(&self.who.listener)
+            && let Some(accepted) = accepted
+        {
+            generation = accepted;
+            leaving = Some(Instant::now() + limits::LAST_WORDS);
+        }
         let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
             return Ok(());
         };
         let silence = sleep(Duration::ZERO);
         tokio::pin!(silence);
-        // The client has said all it wants to say; the address is no longer served.
-        let (mut heard_all, mut leaving) = (false, false);
+        // The client has said all it wants to say.
+        let mut heard_all = false;
         loop {
             self.limits = table.tuning.streams;
             loop {
@@ -237,11 +272,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             let exhausted = self.queries >= self.limits.queries_max;
+            let over = exhausted || leaving.is_some_and(|until| until <= Instant::now());
             if self.waiting == 0 {
-                if exhausted {
+                if over {
+                    drop((table, generation));
                     return leaving::part(&mut self.stream).await;
                 }
-                if leaving || heard_all {
+                if heard_all {
                     return self.stream.shutdown().await;
                 }
                 if silence.deadline() > self.until().into() {
@@ -249,8 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             self.member.heard(self.heard, self.waiting > 0);
-            let may_read =
-                !leaving && !heard_all && !exhausted && self.waiting < limits::PIPELINE_MAX;
+            let may_read = !over && !heard_all && self.waiting < limits::PIPELINE_MAX;
             tokio::select! {
                 biased;
                 reply = replies.recv(), if self.waiting > 0 => {
@@ -262,26 +298,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 read = self.stream.read_buf(&mut self.input), if may_read => heard_all = read? == 0,
-                new = current.changed(), if !leaving => {
+                new = current.changed(), if leaving.is_none() => {
                     match new.tables.get(&self.who.listener) {
                         Some(new_table) => {
                             table = Arc::clone(new_table);
                             generation = new;
                         }
                         None => {
-                            // What was asked is still answered, within a bound.
-                            leaving = true;
-                            silence.as_mut().reset(tokio::time::Instant::now() + limits::DRAIN);
+                            // What has arrived may not have been seen yet.
+                            let until = Instant::now() + limits::LAST_WORDS;
+                            leaving = Some(until);
+                            silence.as_mut().reset(until.into());
                         }
                     }
                 }
                 () = &mut silence => {
-                    if leaving {
-                        return self.stream.shutdown().await;
-                    }
                     let now = tokio::time::Instant::now();
                     let until = self.until().into();
-                    if until > now {
+                    if let Some(words) = leaving.map(tokio::time::Instant::from) {
+                        // What was asked is still answered, within a bound.
+                        match words + limits::DRAIN {
+                            _ if now < words => silence.as_mut().reset(words),
+                            bound if now < bound => silence.as_mut().reset(bound),
+                            _ => return self.stream.shutdown().await,
+                        }
+                    } else if until > now {
                         silence.as_mut().reset(until);
                     } else if self.waiting > 0 {
                         // Whoever waits for an answer is not silent.

@@ -135,9 +135,10 @@ impl Catalogue for File {
     }
 }
 
-/// Looks at a zone's file again and again, on a thread that may block.
+/// Looks at a zone's file again and again, on a thread that may block; soon while there is no zone, which
+/// *sign*, for one, is about to write.
 async fn watch(zone: Arc<Served>) {
-    let mut pause = zone.reload;
+    let mut pause = zone.pause();
     loop {
         tokio::time::sleep(pause).await;
         let looked = {
@@ -145,11 +146,11 @@ async fn watch(zone: Arc<Served>) {
             aside(move || zone.look()).await
         };
         pause = match looked {
-            Ok(Look::Done) => zone.reload,
+            Ok(Look::Done) => zone.pause(),
             Ok(Look::Again) => (zone.reload / 2).min(AGAIN),
             Err(error) => {
                 tracing::error!(target: "plugin/file", "The zone's file could not be looked at: {error}");
-                zone.reload
+                zone.pause()
             }
         };
     }

@@ -10,6 +10,7 @@ use corten_plugin::{Fallthrough, SetupError};
 use corten_zone::master::{self, Files, Loaded, MasterError, MasterErrorKind};
 use corten_zone::{Slot, Zone};
 
+use crate::AGAIN;
 use crate::config::Config;
 
 /// How often a file that changes while it is read for a new configuration is read once more, and when.
@@ -118,7 +119,7 @@ impl Served {
             }
             Err(error) => match opened(&error) {
                 Some(cause) if !self.reload.is_zero() => {
-                    let (path, again) = (self.path.display(), go_duration(self.reload));
+                    let (path, again) = (self.path.display(), go_duration(self.pause()));
                     tracing::warn!(
                         target: "plugin/file",
                         "Failed to open \"open {path}: {cause}\": trying again in {again}"
@@ -131,6 +132,14 @@ impl Served {
                 ))),
                 None => Err(SetupError::new(error.to_string())),
             },
+        }
+    }
+
+    /// The time to the next look.
+    pub(crate) fn pause(&self) -> Duration {
+        match self.slot.load().is_some() {
+            true => self.reload,
+            false => self.reload.min(AGAIN),
         }
     }
 
@@ -300,6 +309,24 @@ mod tests {
     fn zone(served: &Served) -> (u32, usize) {
         let zone = served.slot.zone().unwrap();
         (zone.soa().serial, zone.records().count())
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_looked_for_soon() {
+        let file = ZoneFile::new("missing");
+        let config = Config {
+            path: file.0.clone(),
+            zones: Vec::new(),
+            reload: Duration::from_secs(60),
+            by_mtime: false,
+            fallthrough: Fallthrough::None,
+        };
+        let served = Served::new(&config, &"example".parse().unwrap(), None).unwrap();
+        assert_eq!(served.pause(), AGAIN);
+        file.write(1, "");
+        while served.look() == Look::Again {}
+        assert_eq!(zone(&served), (1, 2));
+        assert_eq!(served.pause(), Duration::from_secs(60));
     }
 
     #[test]

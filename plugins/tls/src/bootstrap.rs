@@ -126,8 +126,14 @@ impl Bootstrap {
             let why = owner::explain(*address, error).await;
             let port = place.port;
             if !enough {
+                let advice = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        format!("; stop what listens there, or serve a block on port {port}")
+                    }
+                    _ => String::new(),
+                };
                 return Err(format!(
-                    "the ACME responder cannot listen on port {port}: {why}; stop what listens there, or serve a block on port {port}"
+                    "the ACME responder cannot listen on port {port}: {why}{advice}"
                 ));
             }
             // Where a block of ours is reached from outside the others may not matter.

@@ -2,19 +2,22 @@
 //!
 //! It stands behind whatever signs, so that its answers are signed like the zone's own, and its names
 //! are owed: rules about clients let them pass, nothing rewrites them, nothing remembers them.
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use corten_acme::{Answer, Asker, Challenges, PEER_OPTION};
 use corten_plugin::wire::{Name, Owner, Query, Question, Rcode, RecordType, Reply, Section};
 use corten_plugin::{
-    BoxError, Context, Exchange, Flow, Next, OwedNames, Pace, Phase, Plugin, async_trait,
+    BoxError, Context, Exchange, Flow, Next, OwedNames, Phase, Plugin, async_trait,
 };
 
 /// Octets of one character-string (RFC 1035 section 3.3).
 const STRING_OCTETS_MAX: usize = 255;
-/// Lines a second about answers: a CA asks a few times.
-const LINES_A_SECOND: u16 = 10;
+/// A name is told again after this time: a CA asks a few times, we look more often.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+/// Names that are remembered as told.
+const TOLD_MAX: usize = 256;
 
 /// Answers for the names of pending challenges, and for no others.
 pub(crate) struct Challenge {
@@ -155,8 +158,14 @@ pub(crate) fn respond(query: &Query, reply: &mut Reply, zone: Option<&Name>, val
 
 /// Says that a challenge is answered; whoever asks again and again does not fill the log.
 fn announce(name: &Name) {
-    static PACE: Pace = Pace::new(LINES_A_SECOND);
-    if PACE.admits() {
+    static TOLD: Mutex<Vec<(Name, Instant)>> = Mutex::new(Vec::new());
+    // Somebody else tells of one right now, and many that ask at once are told of once.
+    let Ok(mut told) = TOLD.try_lock() else {
+        return;
+    };
+    told.retain(|(_, when)| when.elapsed() < TOLD_AGAIN);
+    if told.len() < TOLD_MAX && !told.iter().any(|(known, _)| known == name) {
+        told.push((name.clone(), Instant::now()));
         tracing::info!(target: "plugin/tls", "Answering ACME DNS request:{name}");
     }
 }

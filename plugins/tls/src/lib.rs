@@ -43,7 +43,7 @@ use claims::{Claim, Claims};
 use config::{Config, OnRenewal, Source};
 use identity::Identity;
 
-pub use corten_acme::{Report, root_hash};
+pub use corten_acme::{Report, root_hash, span};
 pub use rehearsal::test;
 pub use sight::{certificates, local_roots};
 

@@ -12,6 +12,8 @@ use corten_acme::{
 };
 use corten_plugin::corefile::{Line, Occurrence, Token};
 use corten_plugin::{Setup, SetupError};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::config::{OnRenewal, Source, Wanted};
 
@@ -133,9 +135,9 @@ impl Managed {
                 self.names.extend(names.map(|name| name.text.clone()));
             }
             "ca" => self.ca = Some(line.one_arg()?.text.clone()),
-            "cacert" => self.roots = Some(existing(setup, line.one_arg()?)?),
+            "cacert" => self.roots = Some(roots(setup, line.one_arg()?)?),
             "ca_root" => {
-                self.roots = Some(existing(setup, line.one_arg()?)?);
+                self.roots = Some(roots(setup, line.one_arg()?)?);
                 // CoreDNS adds the file to what the system trusts.
                 self.options.with_system_roots = true;
             }
@@ -410,14 +412,20 @@ fn resolver(word: &Token) -> Result<String, SetupError> {
     }
 }
 
-fn existing(setup: &Setup<'_>, word: &Token) -> Result<PathBuf, SetupError> {
+/// A file with roots.
+fn roots(setup: &Setup<'_>, word: &Token) -> Result<PathBuf, SetupError> {
     let path = setup.path(&word.text);
-    match path.is_file() {
-        true => Ok(path),
-        false => Err(word
-            .error(format!("there is no file {}", path.display()))
-            .into()),
+    if !path.is_file() {
+        let what = format!("there is no file {}", path.display());
+        return Err(word.error(what).into());
     }
+    let first = CertificateDer::pem_file_iter(&path).map(|mut all| all.next());
+    let wrong = match first {
+        Ok(Some(Ok(_))) => return Ok(path),
+        Ok(None) => "there is no certificate (PEM) in it".to_owned(),
+        Ok(Some(Err(error))) | Err(error) => error.to_string(),
+    };
+    Err(word.error(format!("{}: {wrong}", path.display())).into())
 }
 
 fn email(word: &Token) -> Result<String, SetupError> {

@@ -36,7 +36,7 @@ pub async fn test(process: &Arc<Process>, ca: Option<&str>, mut tell: impl FnMut
                 claim.port()
             )),
             Err(error) => tell(format!(
-                "{names}: {error}; if that is this very server, it answers with what it finds in certpath"
+                "{names}: {error}; a server of this Corefile that runs answers with what it finds in certpath"
             )),
         }
         let outcome = rehearse(

@@ -108,6 +108,13 @@ impl Journal {
 
     /// Adds entries. They are on disk when this returns; after an error nothing of them is.
     pub(crate) fn append(&mut self, entries: &[&Entry]) -> io::Result<()> {
+        self.write(entries).map_err(|error| {
+            let what = format!("{}: {error}", self.path.display());
+            io::Error::new(error.kind(), what)
+        })
+    }
+
+    fn write(&mut self, entries: &[&Entry]) -> io::Result<()> {
         let octets: Vec<_> = entries
             .iter()
             .map(|entry| framed(entry))

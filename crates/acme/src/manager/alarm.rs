@@ -2,6 +2,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Entry;
+use crate::report::span;
 
 /// How often it is said.
 const REMINDER: Duration = Duration::from_secs(3600);
@@ -51,12 +52,12 @@ impl Entry {
         };
         match validity.until.duration_since(now) {
             Err(since) if state.alarms.raise(now, true) => {
-                let since = since.duration().as_secs();
+                let since = span(since.duration());
                 let meanwhile = match self.spec.options.refuse_expired {
                     true => "handshakes are refused",
                     false => "is still served; clients that check it refuse",
                 };
-                tracing::error!(target: "plugin/tls", "The certificate for {names} expired {since} s ago and {meanwhile}{why}");
+                tracing::error!(target: "plugin/tls", "The certificate for {names} expired {since} ago and {meanwhile}{why}");
             }
             Ok(left) => {
                 // One that is borrowed is not the one that is to be renewed.
@@ -64,19 +65,15 @@ impl Entry {
                 // A CA that revokes wants it renewed in the past: nothing is late because of that.
                 let due = due.max(state.rest.unwrap_or(due));
                 if is_late(validity.until, due, left) && state.alarms.raise(now, false) {
-                    let left = left.as_secs();
-                    tracing::warn!(target: "plugin/tls", "The certificate for {names} expires in {left} s and could not be renewed so far{why}");
+                    let left = span(left);
+                    tracing::warn!(target: "plugin/tls", "The certificate for {names} expires in {left} and could not be renewed so far{why}");
                 }
             }
             Err(_) => (),
         }
         if now < validity.from && state.alarms.raise(now, false) {
-            let ahead = validity
-                .from
-                .duration_since(now)
-                .unwrap_or_default()
-                .as_secs();
-            tracing::error!(target: "plugin/tls", "The certificate for {names} is not good for another {ahead} s: this machine's clock is behind");
+            let ahead = span(validity.from.duration_since(now).unwrap_or_default());
+            tracing::error!(target: "plugin/tls", "The certificate for {names} is not good for another {ahead}: this machine's clock is behind");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::bundle::Bundle;
 use crate::internal;
 use crate::machine::Decision;
 use crate::problem::ObtainError;
-use crate::report::{LAST_ERROR, LastError};
+use crate::report::{LAST_ERROR, LastError, span};
 use crate::spec::Issuer;
 use crate::storage::Lease;
 use crate::store::{RETRY, Stored};
@@ -134,9 +134,8 @@ impl Entry {
                     .validity()
                     .until
                     .duration_since(SystemTime::now())
-                    .unwrap_or_default()
-                    .as_secs();
-                tracing::info!(target: "plugin/tls", "The certificate for {} is live; it expires in {left} s", self.names());
+                    .unwrap_or_default();
+                tracing::info!(target: "plugin/tls", "The certificate for {} is live; it expires in {}", self.names(), span(left));
             }
             Err(error) => self.failed(&error, lease).await,
         }

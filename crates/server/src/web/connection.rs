@@ -105,6 +105,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
             return Ok(());
         };
+        // Until when new requests are taken, once the address is no longer served.
+        let mut last_words: Option<Instant> = None;
         let mut leaving = false;
         let clock = sleep(Duration::ZERO);
         tokio::pin!(clock);
@@ -124,7 +126,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Work::Over => return leaving::part(&mut self.stream).await,
                 }
             }
-            if self.queries >= self.limits.queries_max && !leaving {
+            let is_over = self.queries >= self.limits.queries_max
+                || last_words.is_some_and(|until| until <= Instant::now());
+            if is_over && !leaving {
                 self.wire.leave(&mut self.output);
                 self.flush().await?;
                 leaving = true;
@@ -136,6 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 true => self.until().min(Instant::now() + TICK),
                 false => self.until(),
             };
+            let next = last_words
+                .filter(|_| !leaving)
+                .map_or(next, |until| until.min(next));
             if clock.deadline() > next.into() || clock.is_elapsed() {
                 clock.as_mut().reset(next.into());
             }
@@ -159,17 +166,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Ok(());
                     }
                 }
-                new = current.changed(), if !leaving => {
+                new = current.changed(), if !leaving && last_words.is_none() => {
                     match new.tables.get(&self.who.listener) {
                         Some(new_table) => {
                             table = Arc::clone(new_table);
                             generation = new;
                         }
-                        None => {
-                            // What was asked is still answered, within a bound.
-                            self.wire.leave(&mut self.output);
-                            leaving = true;
-                        }
+                        // What has arrived may not have been seen yet.
+                        None => last_words = Some(Instant::now() + limits::LAST_WORDS),
                     }
                 }
                 () = &mut clock => {

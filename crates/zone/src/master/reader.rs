@@ -16,6 +16,9 @@ use super::files::{FileVersion, Files};
 use super::generate::Generate;
 use crate::zone::ZoneError;
 
+/// The byte order mark of Unicode.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Files that one file may be included by, one in the other (CoreDNS's limit).
 const DEPTH_MAX: usize = 7;
 /// Files that are read for one zone, at most.
@@ -158,7 +161,7 @@ impl<'s> Reader<'s> {
     /// Reads entries to the end; returns how many octets that were.
     fn entries(&mut self, from: impl Read, mut state: State) -> Result<u64, MasterError> {
         let mut chunks = Chunks::new(from);
-        let mut line = 1;
+        let (mut line, mut begins) = (1, true);
         loop {
             let too_long = MasterErrorKind::EntryTooLong(ENTRY_OCTETS_MAX);
             let piece = match chunks.piece() {
@@ -170,7 +173,14 @@ impl<'s> Reader<'s> {
                 }
             };
             let last = piece.last;
-            let mut entries = Entries::from_line(piece.octets, line);
+            // Editors of another system put it in front of UTF-8.
+            let octets = match begins {
+                true => piece.octets.strip_prefix(MARK).unwrap_or(piece.octets),
+                false => piece.octets,
+            };
+            let mark = piece.octets.len() - octets.len();
+            begins = false;
+            let mut entries = Entries::from_line(octets, line);
             let mut entry = Entry::default();
             loop {
                 match entries.read(&mut entry) {
@@ -193,7 +203,7 @@ impl<'s> Reader<'s> {
                 return Ok(chunks.total);
             }
             line = next;
-            chunks.consume(used);
+            chunks.consume(mark + used);
         }
     }
 

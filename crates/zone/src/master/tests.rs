@@ -49,6 +49,14 @@ fn warnings(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let text = format!("\u{feff}$TTL 60\r\n{SOA}@ NS ns\r\nns A 192.0.2.1\r\n");
+    assert_eq!(records(&text), records(text.trim_start_matches('\u{feff}')));
+    let error = read_text(&format!("{SOA}\u{feff}@ NS\n")).unwrap_err();
+    assert_eq!(error.place.map(|(line, _)| line), Some(2));
+}
+
+#[test]
 fn the_whole_syntax_is_read() {
     let text = "; a comment
 $TTL 1h30m
