@@ -8,6 +8,9 @@ pub(crate) const UDP_QUERY_OCTETS_MAX: usize = 4096;
 /// Kernel queue of a UDP socket, in octets: some 5,000 small queries, so that a burst outlives a
 /// scheduling delay.
 pub(crate) const UDP_QUEUE_OCTETS: usize = 4 << 20;
+/// Messages for which it has room at most: the kernel takes twice as many octets, and counts more than
+/// 512 for the smallest message.
+pub(crate) const UDP_QUEUE_MESSAGES: usize = 2 * UDP_QUEUE_OCTETS / 512;
 /// Where a socket's load begins to be shed: this share of the kernel queue is taken, and the kernel
 /// is about to lose the newest queries.
 pub(crate) const SHED_FROM: f32 = 0.75;

@@ -59,7 +59,10 @@ pub(crate) async fn serve(socket: StdListener, listener: Listener, mut current: 
     let Ok(socket) = socket.into_std() else {
         return;
     };
-    while let Ok((stream, client)) = socket.accept() {
+    for _ in 0..limits::BACKLOG {
+        let Ok((stream, client)) = socket.accept() else {
+            return;
+        };
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {

@@ -15,7 +15,9 @@ use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
 use crate::batch::{Batch, backlog, source_control};
 use crate::current::Current;
 use crate::generation::{Generation, Listener, Table};
-use crate::limits::{BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, WAITING_MAX};
+use crate::limits::{
+    BATCH_MESSAGES, SHED_FROM, SHED_UNTIL, UDP_QUERY_OCTETS_MAX, UDP_QUEUE_MESSAGES, WAITING_MAX,
+};
 use crate::pool;
 use crate::proxied::{Sessions, unwrap};
 
@@ -95,8 +97,12 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
             }
         }
     }
-    // What the kernel has queued was asked while this address was served.
-    while worker.receive(worker.socket.as_raw_fd()).is_ok() {
+    // What the kernel has queued was asked while this address was served. It is no more than there is
+    // room for: clients that never pause are not to keep the worker from everybody else.
+    for _ in 0..UDP_QUEUE_MESSAGES.div_ceil(BATCH_MESSAGES) {
+        if worker.receive(worker.socket.as_raw_fd()).is_err() {
+            break;
+        }
         worker.send().await;
     }
 }
