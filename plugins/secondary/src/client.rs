@@ -344,7 +344,3 @@ fn own_soa(zone: &Zone) -> Vec<u8> {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "hostile_tests.rs"]
-mod hostile_tests;

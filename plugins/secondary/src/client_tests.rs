@@ -4,6 +4,9 @@ use corten_tsig::{Keyring, Secret, verify};
 use corten_zone::Builder;
 use tokio::io::DuplexStream;
 
+#[path = "hostile_tests.rs"]
+mod hostile;
+
 const BOUNDS: Bounds = Bounds {
     records_max: 1000,
     octets_max: 100_000,

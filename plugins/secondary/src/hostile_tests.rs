@@ -1,32 +1,5 @@
 //! Primaries that mean no good.
 use super::*;
-use corten_plugin::wire::pack::Packer;
-use corten_zone::Builder;
-use tokio::io::DuplexStream;
-
-const BOUNDS: Bounds = Bounds {
-    records_max: 1000,
-    octets_max: 100_000,
-};
-
-fn name() -> Name {
-    "example".parse().unwrap()
-}
-
-fn soa(serial: u32) -> Vec<u8> {
-    let mut rdata = vec![0, 0];
-    rdata.extend(serial.to_be_bytes());
-    rdata.extend([0; 16]);
-    rdata
-}
-
-fn zone(serial: u32) -> Zone {
-    let mut builder = Builder::new(name().wire());
-    builder
-        .add(name().wire(), RecordType::SOA, 60, &soa(serial))
-        .unwrap();
-    builder.build().unwrap()
-}
 
 /// Reads a query, and returns it.
 async fn read(stream: &mut DuplexStream) -> Option<Query> {
