@@ -92,6 +92,8 @@ pub struct Exchange {
     pub(crate) parts: Option<Arc<dyn PartSink>>,
     /// All that there was to send has been sent in parts.
     pub(crate) sent: bool,
+    /// Octets of those parts.
+    pub(crate) sent_octets: usize,
     pub(crate) seals: Seals,
     pub(crate) failure: Option<BoxError>,
     /// Which plugins work on the query, if anybody wants to know.
@@ -127,6 +129,7 @@ impl Exchange {
             personal: AtomicBool::new(false),
             parts: None,
             sent: false,
+            sent_octets: 0,
             seals: Seals::default(),
             failure: None,
             spans: None,
@@ -304,6 +307,7 @@ impl Exchange {
         *self.personal.get_mut() = false;
         self.parts = None;
         self.sent = false;
+        self.sent_octets = 0;
         self.seals.clear();
         self.failure = None;
         self.spans = None;

@@ -133,7 +133,7 @@ fn fill_piece(piece: &Piece, ex: &Exchange, told: Told, out: &mut Vec<u8>) {
         Piece::Rcode => code(out, ex.reply.rcode.mnemonic(), ex.reply.rcode),
         Piece::ReplySize if told == Told::Query => out.push(b'-'),
         Piece::ReplySize if ex.is_dropped() => out.push(b'0'),
-        Piece::ReplySize => number(out, ex.reply.uncompressed_length()),
+        Piece::ReplySize => number(out, ex.reply_octets()),
         Piece::Duration if told == Told::Query => out.push(b'-'),
         Piece::Duration => duration(out, ex.received.elapsed()),
         Piece::Id => number(out, ex.query.id()),

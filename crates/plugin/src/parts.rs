@@ -44,6 +44,7 @@ impl Exchange {
     pub async fn send_part(&mut self, mut message: Vec<u8>) -> Result<(), Gone> {
         let parts = self.parts.clone().ok_or(Gone)?;
         self.seal_message(&mut message);
+        self.sent_octets += message.len();
         parts.send(message).await
     }
 
@@ -54,6 +55,15 @@ impl Exchange {
         self.reply.authoritative = true;
         self.sent = true;
         flow
+    }
+
+    /// Octets of the reply without compression, which is how CoreDNS counts them, or of all messages of
+    /// an answer that was sent in parts.
+    pub fn reply_octets(&self) -> usize {
+        match self.sent {
+            true => self.sent_octets,
+            false => self.reply.uncompressed_length(),
+        }
     }
 
     /// Whether the whole answer has been sent in parts.

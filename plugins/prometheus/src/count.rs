@@ -246,7 +246,7 @@ impl ZoneCounts {
                     &self.labels([("proto", ex.transport.network())]),
                 )
             })
-            .observe(ex.reply.uncompressed_length() as f64);
+            .observe(ex.reply_octets() as f64);
         let rcode = ex.reply.rcode;
         let known = self
             .responses
