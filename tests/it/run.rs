@@ -445,9 +445,7 @@ impl<'c> Run<'c> {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        // Threads may still be reading what the ended process printed.
-        std::thread::sleep(Duration::from_millis(50));
-        let text = server.lines().join("\n");
+        let text = server.last_lines().join("\n");
         let mut lines = vec![format!("status {}", status.code().unwrap_or(-1))];
         let first = |pattern: &str| {
             Regex::new(pattern)

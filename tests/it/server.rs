@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -109,6 +110,8 @@ struct Log {
 pub(crate) struct Process {
     child: Child,
     log: Arc<Log>,
+    /// Those who read what it prints, until there is no more.
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -145,16 +148,20 @@ impl Process {
             Box::new(child.stdout.take().unwrap()),
             Box::new(child.stderr.take().unwrap()),
         ];
-        for stream in streams {
+        let readers = streams.map(|stream| {
             let log = Arc::clone(&log);
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     log.lines.lock().unwrap().push(line);
                     log.more.notify_all();
                 }
-            });
+            })
+        });
+        Self {
+            child,
+            log,
+            readers: readers.into(),
         }
-        Self { child, log }
     }
 
     /// Starts the server with a Corefile and waits until it has said that it serves.
@@ -179,6 +186,14 @@ impl Process {
     /// Every line so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.log.lines.lock().unwrap().clone()
+    }
+
+    /// All that a process has printed that has ended.
+    pub(crate) fn last_lines(&mut self) -> Vec<String> {
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        self.lines()
     }
 
     /// Waits for a line, and returns it.

@@ -16,7 +16,7 @@ pub(super) fn one_process() -> Result<(), Failed> {
     );
     let status = second.wait_end(PATIENCE).expect("it refuses to start");
     assert_eq!(status.code(), Some(1));
-    let told = second.lines().join("\n");
+    let told = second.last_lines().join("\n");
     let whose = "updates: another process (PID ";
     assert!(
         told.contains(whose) && told.contains("'journal DIR'"),
