@@ -1,7 +1,10 @@
 //! Work that outlives the exchange it comes from, or has nothing to do with one.
+use std::future::Future;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::Exchange;
 
@@ -27,6 +30,26 @@ pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     result.await.map_err(io::Error::other)
 }
 
+/// The tasks of a plugin, which go on from its start until it is stopped.
+#[derive(Debug, Default)]
+pub struct Tasks(Mutex<Vec<AbortHandle>>);
+
+impl Tasks {
+    /// Starts one more; for [`crate::Plugin::start`].
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.all().push(tokio::spawn(task).abort_handle());
+    }
+
+    /// Ends them, at the next point where they wait; for [`crate::Plugin::stop`].
+    pub fn stop(&self) {
+        self.all().drain(..).for_each(|task| task.abort());
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<AbortHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Exchange {
     /// Another exchange of the same client with the same question, header and EDNS: for a task of
     /// its own that asks with [`crate::Detached`] while this one goes on.
@@ -38,6 +61,23 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn tasks_go_on_until_they_are_stopped() {
+        let (tasks, (ends, mut ended)) = (Tasks::default(), tokio::sync::mpsc::channel::<()>(1));
+        for _ in 0..2 {
+            let ends = ends.clone();
+            tasks.spawn(async move {
+                std::future::pending::<()>().await;
+                drop(ends);
+            });
+        }
+        drop(ends);
+        tokio::task::yield_now().await;
+        assert!(ended.try_recv() == Err(tokio::sync::mpsc::error::TryRecvError::Empty));
+        tasks.stop();
+        assert_eq!(ended.recv().await, None);
+    }
 
     #[tokio::test]
     async fn work_is_done_aside() {

@@ -40,7 +40,7 @@ mod zones;
 
 pub use addresses::{nameservers, socket_address};
 pub use async_trait::async_trait;
-pub use background::aside;
+pub use background::{Tasks, aside};
 pub use chain::{Chain, Detached, Next, Progress, TooLong};
 pub use clock::unix_seconds;
 pub use corten_corefile as corefile;

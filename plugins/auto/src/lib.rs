@@ -10,17 +10,16 @@ mod config;
 mod walk;
 mod zones;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Fallthrough, Flow, Next, Phase, Plugin, Setup,
-    SetupError, Stop, ZoneLabels, aside, async_trait,
+    SetupError, Stop, Tasks, ZoneLabels, aside, async_trait,
 };
 use corten_zone::{Catalogue, Slot};
 use corten_zone_answer::{answer, follow};
-use tokio::task::JoinHandle;
 
 use config::Config;
 use zones::{Look, Served};
@@ -39,7 +38,7 @@ pub static PLUGIN: Directive = Directive {
 struct Auto {
     /// What each line says, in their order.
     lines: Vec<Arc<Served>>,
-    watch: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -59,7 +58,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     }
     setup.push(Auto {
         lines,
-        watch: Mutex::default(),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -78,10 +77,6 @@ impl Auto {
         self.lines
             .iter()
             .filter(move |served| served.config.zones.matches(name).is_some())
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,14 +118,13 @@ impl Plugin for Auto {
             if reload.is_zero() || served.config.directory.is_none() {
                 continue;
             }
-            let served = Arc::clone(served);
-            self.tasks().push(tokio::spawn(watch(served)));
+            self.tasks.spawn(watch(Arc::clone(served)));
         }
         Ok(())
     }
 
     async fn stop(&self, _: Stop) {
-        self.tasks().drain(..).for_each(|task| task.abort());
+        self.tasks.stop();
     }
 }
 

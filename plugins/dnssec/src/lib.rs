@@ -26,7 +26,7 @@ mod sets;
 mod work;
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use corten_dnssec::denial::{NSEC3PARAM, NXNAME};
@@ -37,10 +37,9 @@ use corten_plugin::wire::{
 };
 use corten_plugin::{
     BoxError, BySite, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError,
-    Stop, Zones, async_trait,
+    Stop, Tasks, Zones, async_trait,
 };
 use corten_zone::Catalogue;
-use tokio::task::JoinHandle;
 
 use cache::Cache;
 use config::{Config, Denial};
@@ -82,7 +81,7 @@ pub(crate) struct Dnssec {
     pool: Arc<Pool>,
     counters: BySite<Counters>,
     catalogues: OnceLock<Vec<Arc<dyn Catalogue>>>,
-    sweeper: Mutex<Option<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -108,7 +107,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         pool,
         counters: Counters::by_site(),
         catalogues: OnceLock::new(),
-        sweeper: Mutex::new(None),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -327,33 +326,18 @@ impl Plugin for Dnssec {
         let catalogues = context.peers.all::<dyn Catalogue>().cloned().collect();
         let _ = self.catalogues.set(catalogues);
         let cache = Arc::clone(&self.signer.cache);
-        let sweeper = tokio::spawn(async move {
+        self.tasks.spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 // What would be made anew when it is next asked for.
                 cache.sweep(now().wrapping_add(RENEWAL));
             }
         });
-        let before = self
-            .sweeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(sweeper);
-        if let Some(before) = before {
-            before.abort();
-        }
         Ok(())
     }
 
     async fn stop(&self, _why: Stop) {
-        let sweeper = self
-            .sweeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(sweeper) = sweeper {
-            sweeper.abort();
-        }
+        self.tasks.stop();
     }
 }
 

@@ -70,7 +70,7 @@ fn plugin(denial: Denial) -> Dnssec {
         pool: Arc::default(),
         counters: Counters::by_site(),
         catalogues: OnceLock::new(),
-        sweeper: Mutex::default(),
+        tasks: Tasks::default(),
     }
 }
 

@@ -10,17 +10,16 @@
 mod config;
 mod served;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Stop,
-    aside, async_trait,
+    Tasks, aside, async_trait,
 };
 use corten_zone::{Catalogue, Slot};
 use corten_zone_answer::{ZoneTable, answer, follow, refused};
-use tokio::task::JoinHandle;
 
 use config::Config;
 use served::{Look, Served};
@@ -39,7 +38,7 @@ struct File {
     zones: ZoneTable,
     /// One for each zone of the table, in its order.
     served: Vec<Arc<Served>>,
-    watches: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -68,7 +67,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     let file = Arc::new(File {
         zones: ZoneTable::new(served.iter().map(|zone| Arc::clone(&zone.slot))),
         served: served.into_iter().map(Arc::new).collect(),
-        watches: Mutex::default(),
+        tasks: Tasks::default(),
     });
     setup.provide::<dyn Catalogue>(Arc::clone(&file) as _);
     setup.push_shared(file);
@@ -78,10 +77,6 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
 impl File {
     fn zone(&self, ex: &Exchange) -> Option<&Arc<Served>> {
         self.served.get(self.zones.position(&ex.query.question)?)
-    }
-
-    fn watches(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,15 +108,14 @@ impl Plugin for File {
         for zone in &self.served {
             zone.start();
             if !zone.reload.is_zero() {
-                let watch = tokio::spawn(watch(Arc::clone(zone)));
-                self.watches().push(watch);
+                self.tasks.spawn(watch(Arc::clone(zone)));
             }
         }
         Ok(())
     }
 
     async fn stop(&self, _: Stop) {
-        self.watches().drain(..).for_each(|watch| watch.abort());
+        self.tasks.stop();
     }
 }
 

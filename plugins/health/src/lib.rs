@@ -1,7 +1,7 @@
 //! *health*: whether the process is alive, over HTTP.
 mod check;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corten_plugin::corefile::{Occurrence, go_duration};
@@ -9,9 +9,8 @@ use corten_plugin::endpoint::text;
 use corten_plugin::http::{Request, Response};
 use corten_plugin::{
     Announcement, BoxError, Context, Directive, Endpoint, Interest, Plugin, Setup, SetupError,
-    Stop, async_trait,
+    Stop, Tasks, async_trait,
 };
-use tokio::task::JoinHandle;
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -42,7 +41,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     });
     setup.push(Health {
         config,
-        check: Mutex::default(),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -79,16 +78,7 @@ impl Endpoint for Alive {
 
 struct Health {
     config: Config,
-    check: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Health {
-    fn set_check(&self, check: Option<JoinHandle<()>>) {
-        let mut own = self.check.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = std::mem::replace(&mut *own, check) {
-            before.abort();
-        }
-    }
+    tasks: Tasks,
 }
 
 #[async_trait]
@@ -103,7 +93,7 @@ impl Plugin for Health {
 
     async fn start(&self, _: &Context) -> Result<(), BoxError> {
         let check = check::every_second(self.config.address.clone(), PATH);
-        self.set_check(Some(tokio::spawn(check)));
+        self.tasks.spawn(check);
         Ok(())
     }
 
@@ -117,7 +107,7 @@ impl Plugin for Health {
     }
 
     async fn stop(&self, _: Stop) {
-        self.set_check(None);
+        self.tasks.stop();
     }
 }
 

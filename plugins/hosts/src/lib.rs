@@ -12,16 +12,16 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use corten_plugin::metrics::{Gauge, registry};
 use corten_plugin::wire::{Name, Owner, Rcode, RecordType, Section};
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, async_trait,
+    BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, Tasks,
+    async_trait,
 };
-use tokio::task::JoinHandle;
 
 use config::Config;
 use table::{Builder, Table};
@@ -38,7 +38,7 @@ const FILE_OCTETS_MAX: u64 = 1 << 30;
 
 struct Hosts {
     data: Arc<Data>,
-    watch: Mutex<Option<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 /// What the task that looks at the file shares with the plugin.
@@ -86,7 +86,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     }
     setup.push(Hosts {
         data: Arc::new(data),
-        watch: Mutex::new(None),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -215,21 +215,13 @@ impl Plugin for Hosts {
 
     async fn start(&self, _: &Context) -> Result<(), BoxError> {
         if !self.data.config.reload.is_zero() {
-            let task = tokio::spawn(Arc::clone(&self.data).watch());
-            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+            self.tasks.spawn(Arc::clone(&self.data).watch());
         }
         Ok(())
     }
 
     async fn stop(&self, _: Stop) {
-        if let Some(task) = self
-            .watch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            task.abort();
-        }
+        self.tasks.stop();
     }
 }
 

@@ -12,14 +12,13 @@ mod dice;
 mod order;
 mod weights;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use corten_plugin::wire::{Rcode, RecordType, Section};
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Interest, Plugin, Setup, SetupError, Stop,
+    BoxError, Context, Directive, Exchange, Flow, Interest, Plugin, Setup, SetupError, Stop, Tasks,
     async_trait,
 };
-use tokio::task::JoinHandle;
 
 use config::{Config, Network, Policy};
 use order::Order;
@@ -36,7 +35,7 @@ struct LoadBalance {
     /// Weights, for that policy.
     weighted: Option<Arc<File>>,
     prefer: Vec<Network>,
-    watch: Mutex<Option<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -52,7 +51,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     setup.push(LoadBalance {
         weighted,
         prefer: config.prefer,
-        watch: Mutex::new(None),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -81,17 +80,13 @@ impl Plugin for LoadBalance {
 
     async fn start(&self, _: &Context) -> Result<(), BoxError> {
         if let Some(file) = self.weighted.as_ref().filter(|file| file.changes()) {
-            let task = tokio::spawn(Arc::clone(file).watch());
-            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+            self.tasks.spawn(Arc::clone(file).watch());
         }
         Ok(())
     }
 
     async fn stop(&self, _: Stop) {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = watch.take() {
-            task.abort();
-        }
+        self.tasks.stop();
     }
 }
 
@@ -162,7 +157,7 @@ mod tests {
         LoadBalance {
             weighted: None,
             prefer: networks.collect(),
-            watch: Mutex::default(),
+            tasks: Tasks::default(),
         }
     }
 

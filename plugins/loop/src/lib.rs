@@ -7,16 +7,16 @@
 mod probe;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use corten_plugin::corefile::Transport;
 use corten_plugin::wire::{Name, Rcode, RecordType};
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, async_trait,
+    BoxError, Context, Directive, Exchange, Flow, Plugin, Setup, SetupError, Stop, Tasks,
+    async_trait,
 };
-use tokio::task::JoinHandle;
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -34,7 +34,7 @@ const OTHER: u16 = 0;
 
 struct Loop {
     state: Arc<State>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 /// What the link shares with the task that probes.
@@ -91,7 +91,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             probe: ArcSwapOption::empty(),
             cut: ArcSwapOption::empty(),
         }),
-        task: Mutex::new(None),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -167,20 +167,12 @@ impl Plugin for Loop {
             .filter(|(transport, _)| *transport == Transport::Dns)
             .map(|(_, address)| *address)
             .collect();
-        let task = tokio::spawn(probe::run(Arc::clone(&self.state), own));
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        self.tasks.spawn(probe::run(Arc::clone(&self.state), own));
         Ok(())
     }
 
     async fn stop(&self, _: Stop) {
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
-            task.abort();
-        }
+        self.tasks.stop();
     }
 }
 
@@ -216,7 +208,7 @@ mod tests {
         });
         let link = Loop {
             state: Arc::clone(&state),
-            task: Mutex::new(None),
+            tasks: Tasks::default(),
         };
         let chain = Chain::new(vec![Arc::new(link)]).unwrap();
         let name: Name = "1.2".parse().unwrap();

@@ -16,9 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use corten_plugin::{
-    BoxError, Context, Directive, Interest, Plugin, Setup, SetupError, Stop, async_trait,
+    BoxError, Context, Directive, Interest, Plugin, Setup, SetupError, Stop, Tasks, async_trait,
 };
-use tokio::task::JoinHandle;
 
 use config::Config;
 use signer::{REFRESH, Signer};
@@ -36,7 +35,7 @@ const LOOK: Duration = Duration::from_secs(5);
 struct Sign {
     /// Until they have a task of their own.
     signers: Mutex<Vec<Signer>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
@@ -46,7 +45,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     }
     setup.push(Sign {
         signers: Mutex::new(signers),
-        tasks: Mutex::default(),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -89,16 +88,14 @@ impl Plugin for Sign {
 
     async fn start(&self, _context: &Context) -> Result<(), BoxError> {
         let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.extend(signers.drain(..).map(|signer| tokio::spawn(keep(signer))));
+        signers
+            .drain(..)
+            .for_each(|signer| self.tasks.spawn(keep(signer)));
         Ok(())
     }
 
     async fn stop(&self, _why: Stop) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        for task in tasks.drain(..) {
-            // A zone that is being signed is finished; the file changes as a whole.
-            task.abort();
-        }
+        // A zone that is being signed is finished; the file changes as a whole.
+        self.tasks.stop();
     }
 }

@@ -33,9 +33,8 @@ use corten_acme::{Entry, Issuer, Manager};
 use corten_plugin::corefile::Transport;
 use corten_plugin::{
     BoxError, Context, Directive, Gates, Interest, Owed, Plugin, Process, Resolvers, Setup,
-    SetupError, Stop, async_trait,
+    SetupError, Stop, Tasks, async_trait,
 };
-use tokio::task::JoinHandle;
 
 use bootstrap::{Bootstrap, Place, Wish};
 use challenge::{Challenge, Names};
@@ -58,7 +57,7 @@ pub static PLUGIN: Directive = Directive {
 struct Tls {
     managed: Option<Managed>,
     process: Arc<Process>,
-    watch: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Tasks,
     /// Where challenges arrive, while the generation serves.
     wish: Mutex<Option<Wish>>,
 }
@@ -126,7 +125,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
     setup.push(Tls {
         managed,
         process,
-        watch: Mutex::default(),
+        tasks: Tasks::default(),
         wish: Mutex::default(),
     });
     Ok(())
@@ -155,12 +154,11 @@ impl Plugin for Tls {
         for resolvers in context.peers.all::<Resolvers>() {
             managed.manager.add_upstreams(resolvers.0.iter().copied());
         }
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in &managed.entries {
             entry.start();
             if managed.on_renewal == OnRenewal::Reload {
                 let (entry, process) = (Arc::clone(entry), Arc::clone(&self.process));
-                watch.push(tokio::spawn(reload_on_renewal(entry, process)));
+                self.tasks.spawn(reload_on_renewal(entry, process));
             }
             if managed.startup_waits {
                 let entry = Arc::clone(entry);
@@ -187,10 +185,7 @@ impl Plugin for Tls {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let tasks = std::mem::take(&mut *self.watch.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in tasks {
-            task.abort();
-        }
+        self.tasks.stop();
     }
 }
 

@@ -12,17 +12,16 @@ mod config;
 mod notify;
 mod outgoing;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use corten_plugin::wire::{Name, Opcode, Owner, Rcode, RecordType, Section};
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Fallthrough, Flow, Next, Phase, Plugin, Setup,
-    SetupError, Stop, Transport, async_trait,
+    SetupError, Stop, Tasks, Transport, async_trait,
 };
 use corten_zone::{Catalogue, History, Listener, Slot, Zone};
 use corten_zone_answer::answer;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use catalog::Catalogs;
@@ -50,7 +49,7 @@ struct Transfer {
     catalogues: OnceLock<Vec<Arc<dyn Catalogue>>>,
     notifier: Arc<Notifier>,
     catalogs: Arc<Catalogs>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Tasks,
     under_way: Semaphore,
 }
 
@@ -63,7 +62,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
         policies,
         catalogues: OnceLock::new(),
         catalogs,
-        task: Mutex::default(),
+        tasks: Tasks::default(),
         under_way: Semaphore::new(UNDER_WAY_MAX),
     });
     Ok(())
@@ -247,8 +246,7 @@ impl Plugin for Transfer {
             self.notifier.note(slot);
         }
         if !self.catalogs.table.slots().is_empty() {
-            let task = tokio::spawn(Arc::clone(&self.catalogs).run());
-            *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+            self.tasks.spawn(Arc::clone(&self.catalogs).run());
         }
         for catalogue in &catalogues {
             catalogue.listen(&listener);
@@ -262,14 +260,7 @@ impl Plugin for Transfer {
     }
 
     async fn stop(&self, _: Stop) {
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
-            task.abort();
-        }
+        self.tasks.stop();
         self.notifier.stop().await;
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+
 use corten_plugin::wire::message::{Found, Message};
 use corten_plugin::wire::{Class, Gate, Query, Question};
 use corten_plugin::{Chain, Gone, PartSink, Progress, Zones};
@@ -63,7 +65,7 @@ fn transfer(slot: &Arc<Slot>) -> Transfer {
         notifier: Notifier::new(Arc::clone(&policies)),
         policies,
         catalogs: Catalogs::new(&policies_for_catalogs, None),
-        task: Mutex::default(),
+        tasks: Tasks::default(),
         catalogues: OnceLock::from(vec![Arc::new(Only(Arc::clone(slot))) as Arc<dyn Catalogue>]),
         under_way: Semaphore::new(1),
     }

@@ -35,11 +35,10 @@ use corten_plugin::unix_seconds;
 use corten_plugin::wire::{Name, Opcode, Rcode, RecordType};
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Flow, Next, Pace, Phase, Plugin, Process, Setup,
-    SetupError, Stop, Updates, async_trait,
+    SetupError, Stop, Tasks, Updates, async_trait,
 };
 use corten_tsig::Keyring;
 use corten_zone::{Catalogue, Slot};
-use tokio::task::JoinHandle;
 
 use commit::Refusal;
 use config::Config;
@@ -65,7 +64,7 @@ struct Stores(Mutex<HashMap<PathBuf, Arc<Store>>>);
 
 struct Updating {
     shared: Arc<Shared>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 /// What the task shares with the plugin.
@@ -91,7 +90,7 @@ fn setup(setup: &mut Setup<'_>) -> Result<(), SetupError> {
             stores: Mutex::default(),
             told: Mutex::default(),
         }),
-        task: Mutex::new(None),
+        tasks: Tasks::default(),
     });
     Ok(())
 }
@@ -353,7 +352,7 @@ impl Plugin for Updating {
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || shared.attach()).await?;
         let shared = Arc::clone(&self.shared);
-        let task = tokio::spawn(async move {
+        self.tasks.spawn(async move {
             loop {
                 tokio::time::sleep(ROUND).await;
                 let shared = Arc::clone(&shared);
@@ -364,14 +363,11 @@ impl Plugin for Updating {
                 }
             }
         });
-        *lock(&self.task) = Some(task);
         Ok(())
     }
 
     async fn stop(&self, _: Stop) {
-        if let Some(task) = lock(&self.task).take() {
-            task.abort();
-        }
+        self.tasks.stop();
         let Some(folder) = self.shared.config.write_back.clone() else {
             return;
         };
