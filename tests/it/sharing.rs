@@ -19,7 +19,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::client;
 use crate::server::{Process, binary};
-use fleet::{FOLLOWED, Fleet, ISSUED, ORDER, count, installed, issued};
+use fleet::{FOLLOWED, Fleet, ISSUED, ORDER, count, installed, issued, live};
 
 /// When a holder that is gone has been replaced: 30 s without a sign of life, and some for the work.
 const REPLACED: Duration = Duration::from_secs(90);
@@ -30,10 +30,7 @@ const REPLACED: Duration = Duration::from_secs(90);
 fn one_of_three_obtains() -> Result<(), Failed> {
     let fleet = Fleet::new(3, 3600);
     let (_resolver, ca) = (fleet.start_resolver(), fleet.start_ca());
-    let servers: Vec<_> = (0..3).map(|at| fleet.start(at)).collect();
-    for server in &servers {
-        server.wait_for_logs(&format!("{ISSUED}|{FOLLOWED}"), 1, ORDER);
-    }
+    let servers = fleet.start_all(3, "");
     fleet.trust();
     fleet.expect_answers();
     let total = |pattern: &str| {
@@ -71,11 +68,7 @@ fn one_of_three_obtains() -> Result<(), Failed> {
 fn one_of_three_renews() -> Result<(), Failed> {
     let fleet = Fleet::new(3, 15);
     let (_resolver, ca) = (fleet.start_resolver(), fleet.start_ca());
-    let servers: Vec<_> = (0..3).map(|at| fleet.start(at)).collect();
-    let live = format!("{ISSUED}|{FOLLOWED}");
-    for server in &servers {
-        server.wait_for_logs(&live, 1, ORDER);
-    }
+    let servers = fleet.start_all(3, "");
     fleet.trust();
     let (stop, handshakes) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -86,7 +79,7 @@ fn one_of_three_renews() -> Result<(), Failed> {
             }
         });
         for server in &servers {
-            server.wait_for_logs(&live, 3, ORDER);
+            server.wait_for_logs(&live(), 3, ORDER);
         }
         stop.store(true, Relaxed);
         hammer.join().expect("no handshake fails");
@@ -99,7 +92,7 @@ fn one_of_three_renews() -> Result<(), Failed> {
         "every order is one server's, and was needed"
     );
     for server in &servers {
-        let seen = count(server, &live);
+        let seen = count(server, &live());
         assert!(seen <= orders && seen + 1 >= orders, "{seen} of {orders}");
     }
     Ok(())
@@ -125,7 +118,7 @@ fn killed_at(state: &str) {
     first.signal("KILL");
     first.wait_end(ORDER).expect("it is dead");
     ca.signal("CONT");
-    second.wait_for_logs(&format!("{ISSUED}|{FOLLOWED}"), 1, REPLACED);
+    second.wait_for_logs(&live(), 1, REPLACED);
     fleet.trust();
     let reply = fleet.ask_tls(1).expect("an answer over TLS");
     assert_eq!(reply.answers(), ["192.0.2.2"]);

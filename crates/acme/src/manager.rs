@@ -303,6 +303,11 @@ impl Entry {
         }
         self.metrics.set_stand_in(false);
         self.set_due();
+        self.go_live(bundle);
+    }
+
+    /// Shows a certificate from the next handshake on.
+    fn go_live(&self, bundle: &Bundle) {
         self.live.store(Some(Arc::clone(bundle.certified())));
         self.serial.send_modify(|serial| *serial += 1);
     }
@@ -332,8 +337,7 @@ impl Entry {
             state.borrowed = true;
             state.stand_in = None;
         }
-        self.live.store(Some(Arc::clone(bundle.certified())));
-        self.serial.send_modify(|serial| *serial += 1);
+        self.go_live(bundle);
     }
 
     /// Computes when the certificate is to be renewed.

@@ -246,6 +246,11 @@ impl Generation {
         self.blocks.iter().find(|block| block.identity == identity)
     }
 
+    /// The table of a listener, if this generation has it.
+    pub(crate) fn table(&self, listener: &Listener) -> Option<Arc<Table>> {
+        self.tables.get(listener).map(Arc::clone)
+    }
+
     /// What a plugin's start may know.
     pub(crate) fn context(
         &self,

@@ -107,7 +107,7 @@ async fn greet(
 ) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(listener.address);
-    let Some(table) = generation.tables.get(&listener).map(Arc::clone) else {
+    let Some(table) = generation.table(&listener) else {
         return Ok(());
     };
     // Nobody who makes others wait keeps a generation alive.
@@ -253,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             generation = accepted;
             leaving = Some(Instant::now() + limits::LAST_WORDS);
         }
-        let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
+        let Some(mut table) = generation.table(&self.who.listener) else {
             return Ok(());
         };
         let silence = sleep(Duration::ZERO);
@@ -302,11 +302,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 read = self.stream.read_buf(&mut self.input), if may_read => heard_all = read? == 0,
                 new = current.changed(), if leaving.is_none() => {
-                    match new.tables.get(&self.who.listener) {
-                        Some(new_table) => {
-                            table = Arc::clone(new_table);
-                            generation = new;
-                        }
+                    match new.table(&self.who.listener) {
+                        Some(new_table) => (table, generation) = (new_table, new),
                         None => {
                             // What has arrived may not have been seen yet.
                             let until = Instant::now() + limits::LAST_WORDS;

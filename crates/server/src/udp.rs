@@ -53,7 +53,7 @@ impl Drop for Place {
 /// Serves one socket until a generation no longer listens there.
 pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Current) {
     let generation = current.take();
-    let Some(table) = generation.tables.get(&listener).map(Arc::clone) else {
+    let Some(table) = generation.table(&listener) else {
         return;
     };
     let socket = match UdpSocket::from_std(socket) {
@@ -78,7 +78,7 @@ pub(crate) async fn serve(socket: StdSocket, listener: Listener, mut current: Cu
             biased;
             // Seldom ready, and cheap to ask: a look at a version number.
             generation = current.changed() => {
-                match generation.tables.get(&listener).map(Arc::clone) {
+                match generation.table(&listener) {
                     Some(table) => {
                         table.show_counters();
                         (worker.table, worker.generation) = (table, generation);

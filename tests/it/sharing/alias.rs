@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
 
-use super::fleet::{FOLLOWED, Fleet, ISSUED, ORDER, count, installed, issued};
+use super::fleet::{Fleet, ISSUED, ORDER, count, installed, issued, live};
 use crate::server::{Process, binary, free_port};
 
 /// The end of the alias.
@@ -55,15 +55,11 @@ fn obtained_through_an_alias() -> Result<(), Failed> {
     drop(server);
 
     fleet.names = "ns.away.test *.ns.away.test";
-    let servers: Vec<_> = (0..2).map(|at| fleet.start(at)).collect();
-    let live = format!("{ISSUED}|{FOLLOWED}");
-    for server in &servers {
-        server.wait_for_logs(&live, 1, ORDER);
-    }
+    let servers = fleet.start_all(2, "");
     fleet.trust();
     fleet.expect_answers();
     for server in &servers {
-        server.wait_for_logs(&live, 2, ORDER);
+        server.wait_for_logs(&live(), 2, ORDER);
     }
     fleet.expect_answers();
     let total = |pattern: &str| servers.iter().map(|server| count(server, pattern)).sum();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 
-use super::fleet::{FOLLOWED, Fleet, ISSUED, ORDER, count, installed, issued};
+use super::fleet::{Fleet, ISSUED, ORDER, count, installed, issued, live};
 use crate::certificates;
 use crate::server::{Folder, Process, free_port};
 
@@ -141,11 +141,7 @@ fn etcd_goes_and_comes() -> Result<(), Failed> {
     fleet.certpath = format!("etcd://127.0.0.1:{nobody},127.0.0.1:{clients}/dns/certificates");
     let mut etcd = member.start("http", &[]);
     let (_resolver, ca) = (fleet.start_resolver(), fleet.start_ca());
-    let servers: Vec<_> = (0..2).map(|at| fleet.start(at)).collect();
-    let live = format!("{ISSUED}|{FOLLOWED}");
-    for server in &servers {
-        server.wait_for_logs(&live, 1, ORDER);
-    }
+    let servers = fleet.start_all(2, "");
     fleet.trust();
     fleet.expect_answers();
     assert_eq!(issued(&ca), 1);
@@ -156,12 +152,12 @@ fn etcd_goes_and_comes() -> Result<(), Failed> {
     fleet.expect_answers();
     let before = servers
         .iter()
-        .map(|server| count(server, &live))
+        .map(|server| count(server, &live()))
         .max()
         .unwrap_or(0);
     let _etcd = member.start("http", &[]);
     for server in &servers {
-        server.wait_for_logs(&live, before + 2, ORDER);
+        server.wait_for_logs(&live(), before + 2, ORDER);
     }
     fleet.expect_answers();
     let orders: usize = servers.iter().map(|server| count(server, ISSUED)).sum();
@@ -185,16 +181,12 @@ fn etcd_with_users(tokens: &[&str]) -> Result<(), Failed> {
         "etcd_credentials corten {PASSWORD}\n  etcd_tls {path}/nameless-cert.pem {path}/nameless-key.pem {path}/ca.pem"
     );
     let (_resolver, ca) = (fleet.start_resolver(), fleet.start_ca());
-    let servers: Vec<_> = (0..2).map(|at| fleet.start_with(at, &more)).collect();
-    let live = format!("{ISSUED}|{FOLLOWED}");
-    for server in &servers {
-        server.wait_for_logs(&live, 1, ORDER);
-    }
+    let servers = fleet.start_all(2, &more);
     fleet.trust();
     fleet.expect_answers();
     // Between two renewals nobody asks for longer than a token is good.
     for server in &servers {
-        server.wait_for_logs(&live, 3, ORDER * 2);
+        server.wait_for_logs(&live(), 3, ORDER * 2);
         assert_eq!(count(server, "storage cannot be used|next attempt in"), 0);
     }
     let orders = |servers: &[Process]| servers.iter().map(|s| count(s, ISSUED)).sum::<usize>();
@@ -209,10 +201,10 @@ fn etcd_with_users(tokens: &[&str]) -> Result<(), Failed> {
     servers[0].wait_for_logs(&regex::escape(&denied), 1, ORDER);
     fleet.expect_answers();
     let grant = "role grant-permission --prefix=true corten readwrite dns/certificates/";
-    let before = servers.iter().map(|server| count(server, &live)).max();
+    let before = servers.iter().map(|server| count(server, &live())).max();
     member.control_as_root(&grant.split(' ').collect::<Vec<_>>());
     for server in &servers {
-        server.wait_for_logs(&live, before.unwrap_or(0) + 1, ORDER);
+        server.wait_for_logs(&live(), before.unwrap_or(0) + 1, ORDER);
         keeps_secrets(server);
     }
     fleet.expect_answers();

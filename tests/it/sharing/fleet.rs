@@ -15,6 +15,11 @@ pub(super) const ISSUED: &str = "The certificate for .* is live; it expires";
 pub(super) const FOLLOWED: &str =
     "The certificate for .* has been renewed by another server and is live";
 
+/// What a server says when a certificate is live, whoever has obtained it.
+pub(super) fn live() -> String {
+    format!("{ISSUED}|{FOLLOWED}")
+}
+
 /// A CA, a resolver, and servers with equal Corefiles.
 pub(super) struct Fleet {
     pub(super) folder: Folder,
@@ -137,6 +142,15 @@ impl Fleet {
              cacert {roots}\n  certpath {certpath}\n  port {dns}\n  resolver 127.0.0.1:{resolver}\n  {more}\n }}\n {data}\n}}\n\
              share.test:{dns} {{\n bind 127.0.0.1\n acl {{\n  allow net 127.0.0.9/32\n  block\n }}\n cache 3600\n {data}\n}}\n"
         )
+    }
+
+    /// Starts so many servers, and waits until the certificate of each is live.
+    pub(super) fn start_all(&self, count: usize, more: &str) -> Vec<Process> {
+        let servers: Vec<_> = (0..count).map(|at| self.start_with(at, more)).collect();
+        for server in &servers {
+            server.wait_for_logs(&live(), 1, ORDER);
+        }
+        servers
     }
 
     /// Starts one server.

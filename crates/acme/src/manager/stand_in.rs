@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 use super::Entry;
 use crate::bundle::{Bundle, Validity};
 use crate::internal;
+use crate::machine::due;
+use crate::spec::RenewAt;
 
 /// An attempt may take this long before handshakes get something else than an alert.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Part of its validity after which it is replaced.
-const FRESH: f64 = 0.7;
 
 /// A certificate of the local CA that is live.
 #[derive(Clone, Copy, Debug)]
@@ -97,14 +97,13 @@ impl Entry {
             until: fresh_until(bundle.validity()),
         });
         self.metrics.set_stand_in(true);
-        self.live.store(Some(bundle.certified().clone()));
-        self.serial.send_modify(|serial| *serial += 1);
+        self.go_live(bundle);
     }
 }
 
+/// Behind that it is replaced.
 fn fresh_until(validity: Validity) -> SystemTime {
-    let life = validity.until.duration_since(validity.from);
-    validity.from + life.unwrap_or_default().mul_f64(FRESH)
+    due(validity, RenewAt::default(), None, 0.0)
 }
 
 #[cfg(test)]

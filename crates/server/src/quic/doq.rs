@@ -35,7 +35,7 @@ const TCP_KEEPALIVE: u16 = 11;
 /// the address is no longer served; nothing when the client left.
 pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<()> {
     let generation = current.take();
-    let table = Arc::clone(generation.tables.get(&link.listener)?);
+    let table = generation.table(&link.listener)?;
     let counters = Arc::new(Counters::of(&table.name));
     let mut doq = Doq {
         link,

@@ -42,7 +42,7 @@ fn code(code: Code) -> VarInt {
 /// or the address is no longer served; nothing when the client left.
 pub(super) async fn serve(link: Arc<Link>, mut current: Current) -> Option<()> {
     let generation = current.take();
-    let table = Arc::clone(generation.tables.get(&link.listener)?);
+    let table = generation.table(&link.listener)?;
     // Our control stream; to end it would end the connection.
     let mut control = link.connection.open_uni().await.ok()?;
     let mut words = Vec::new();

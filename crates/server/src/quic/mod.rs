@@ -159,7 +159,7 @@ async fn greet(
     listener: Listener,
     current: Current,
 ) {
-    let Some(table) = current.generation().tables.get(&listener).map(Arc::clone) else {
+    let Some(table) = current.generation().table(&listener) else {
         return incoming.refuse();
     };
     let limit = table.tuning.streams.handshake;
@@ -204,7 +204,7 @@ async fn greet(
 }
 
 fn join(client: SocketAddr, listener: Listener, current: &Current) -> Option<Member> {
-    let table = current.generation().tables.get(&listener).map(Arc::clone)?;
+    let table = current.generation().table(&listener)?;
     let most = match listener.transport {
         Scheme::Https3 => {
             let set = table.tuning.https3.connections_max;

@@ -62,8 +62,7 @@ async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Opti
         tokio::select! {
             biased;
             generation = current.changed() => {
-                let table = generation.tables.get(&streams.link().listener);
-                let Some(table) = table.map(Arc::clone) else {
+                let Some(table) = generation.table(&streams.link().listener) else {
                     return Some(Reason::Leaving);
                 };
                 streams.renew(generation, table);

@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) async fn run(mut self, mut current: Current) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel::<Finished>(limits::PIPELINE_MAX);
         let mut generation = current.take();
-        let Some(mut table) = generation.tables.get(&self.who.listener).map(Arc::clone) else {
+        let Some(mut table) = generation.table(&self.who.listener) else {
             return Ok(());
         };
         // Until when new requests are taken, once the address is no longer served.
@@ -167,11 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 new = current.changed(), if !leaving && last_words.is_none() => {
-                    match new.tables.get(&self.who.listener) {
-                        Some(new_table) => {
-                            table = Arc::clone(new_table);
-                            generation = new;
-                        }
+                    match new.table(&self.who.listener) {
+                        Some(new_table) => (table, generation) = (new_table, new),
                         // What has arrived may not have been seen yet.
                         None => last_words = Some(Instant::now() + limits::LAST_WORDS),
                     }
