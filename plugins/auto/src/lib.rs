@@ -11,21 +11,18 @@ mod walk;
 mod zones;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Fallthrough, Flow, Next, Phase, Plugin, Setup,
     SetupError, Stop, Tasks, ZoneLabels, aside, async_trait,
 };
+use corten_zone::master::Look;
 use corten_zone::{Catalogue, Slot};
 use corten_zone_answer::{answer, follow};
 
 use config::Config;
-use zones::{Look, Served};
-
-/// A file that has changed is looked at again after this time, or half of `reload` if that is less.
-const AGAIN: Duration = Duration::from_secs(1);
+use zones::Served;
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -140,7 +137,7 @@ async fn watch(served: Arc<Served>) {
         };
         pause = match looked {
             Ok(Look::Done) => reload,
-            Ok(Look::Again) => (reload / 2).min(AGAIN),
+            Ok(Look::Again) => Look::soon(reload),
             Err(error) => {
                 tracing::error!(target: "plugin/auto", "The folder could not be looked at: {error}");
                 reload

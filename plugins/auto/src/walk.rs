@@ -12,6 +12,7 @@ use crate::config::Origins;
 const DEPTH_MAX: usize = 32;
 /// Files and folders that are looked at, at most.
 const ENTRIES_MAX: usize = 1_000_000;
+
 /// A file that holds a zone.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {

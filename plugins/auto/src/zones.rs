@@ -7,21 +7,14 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use corten_plugin::ZoneLabels;
 use corten_plugin::wire::Name;
-use corten_zone::master::{FileVersion, Files, Loaded, MasterErrorKind, WarningKind, read_file};
+use corten_zone::master::{
+    FileVersion, Files, Loaded, Look, MasterErrorKind, WarningKind, read_file,
+};
 use corten_zone::{Catalogue, Listener, Slot};
 use corten_zone_answer::ZoneTable;
 
 use crate::config::Config;
 use crate::walk::{Found, walk};
-
-/// What a look at the folder says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// There is nothing more to see for now.
-    Done,
-    /// A file has changed, and may be about to change more.
-    Again,
-}
 
 /// The zones of one directive.
 pub(crate) struct Served {

@@ -11,21 +11,18 @@ mod config;
 mod served;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use corten_plugin::wire::Rcode;
 use corten_plugin::{
     BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Stop,
     Tasks, aside, async_trait,
 };
+use corten_zone::master::Look;
 use corten_zone::{Catalogue, Slot};
 use corten_zone_answer::{ZoneTable, answer, follow, refused};
 
 use config::Config;
-use served::{Look, Served};
-
-/// A file that has changed is looked at again after this time, or half of `reload` if that is less.
-const AGAIN: Duration = Duration::from_secs(1);
+use served::Served;
 
 /// The directive.
 pub static PLUGIN: Directive = Directive {
@@ -141,7 +138,7 @@ async fn watch(zone: Arc<Served>) {
         };
         pause = match looked {
             Ok(Look::Done) => zone.pause(),
-            Ok(Look::Again) => (zone.reload / 2).min(AGAIN),
+            Ok(Look::Again) => Look::soon(zone.reload),
             Err(error) => {
                 tracing::error!(target: "plugin/file", "The zone's file could not be looked at: {error}");
                 zone.pause()

@@ -7,10 +7,9 @@ use std::time::{Duration, SystemTime};
 use corten_plugin::corefile::go_duration;
 use corten_plugin::wire::Name;
 use corten_plugin::{Fallthrough, SetupError};
-use corten_zone::master::{self, Files, Loaded, MasterError, MasterErrorKind};
+use corten_zone::master::{self, Files, Loaded, Look, MasterError, MasterErrorKind};
 use corten_zone::{Slot, Zone};
 
-use crate::AGAIN;
 use crate::config::Config;
 
 /// How often a file that changes while it is read for a new configuration is read once more, and when.
@@ -43,15 +42,6 @@ struct State {
     /// A version that is put into a slot which the generation before serves from, once this one
     /// starts.
     fresh: Option<Arc<Zone>>,
-}
-
-/// What a look at a file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// There is nothing more to see for now.
-    Done,
-    /// The file has changed, and may be about to change more.
-    Again,
 }
 
 impl Served {
@@ -139,7 +129,7 @@ impl Served {
     pub(crate) fn pause(&self) -> Duration {
         match self.slot.load().is_some() {
             true => self.reload,
-            false => self.reload.min(AGAIN),
+            false => self.reload.min(Look::SOON),
         }
     }
 
@@ -322,7 +312,7 @@ mod tests {
             fallthrough: Fallthrough::None,
         };
         let served = Served::new(&config, &"example".parse().unwrap(), None).unwrap();
-        assert_eq!(served.pause(), AGAIN);
+        assert_eq!(served.pause(), Look::SOON);
         file.write(1, "");
         while served.look() == Look::Again {}
         assert_eq!(zone(&served), (1, 2));

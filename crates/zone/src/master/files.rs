@@ -23,6 +23,25 @@ pub struct FileVersion {
     changed: (i64, i64),
 }
 
+/// What a look at zone files says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// There is nothing more to see for now.
+    Done,
+    /// A file has changed, and may be about to change more.
+    Again,
+}
+
+impl Look {
+    /// The longest time to the look after [`Self::Again`].
+    pub const SOON: Duration = Duration::from_secs(1);
+
+    /// The time to that look where there is one every `reload`.
+    pub fn soon(reload: Duration) -> Duration {
+        (reload / 2).min(Self::SOON)
+    }
+}
+
 impl FileVersion {
     /// Of the file that a path leads to, links followed; nothing if it leads nowhere.
     pub fn of(path: &Path) -> Option<Self> {

@@ -33,7 +33,7 @@ use check::Targets;
 use reader::Reader;
 
 pub use error::{MasterError, MasterErrorKind, Warning, WarningKind, Warnings};
-pub use files::{FileVersion, Files};
+pub use files::{FileVersion, Files, Look};
 
 /// A zone, and what its author should know.
 #[derive(Debug)]
