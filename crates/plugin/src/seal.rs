@@ -27,6 +27,13 @@ pub struct Signer {
     pub mark: u64,
 }
 
+impl Signer {
+    /// Whether it was this key, and not another block's of that name.
+    pub fn is(&self, key: &Name, mark: u64) -> bool {
+        self.key == *key && self.mark == mark
+    }
+}
+
 /// Both of one exchange.
 #[derive(Default)]
 pub(crate) struct Seals {

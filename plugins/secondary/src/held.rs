@@ -90,8 +90,6 @@ impl Schedule {
         soa: Option<Soa>,
         chance: f64,
     ) -> Due {
-        // A zero would make us ask without end.
-        let seconds = |number: u32| Duration::from_secs(number.max(1).into());
         let (Some(soa), Some(refreshed)) = (soa, refreshed) else {
             return Due {
                 ask: now + self.backoff(),
@@ -99,14 +97,19 @@ impl Schedule {
             };
         };
         let ask = match self.failures {
-            0 => refreshed + seconds(soa.refresh) + JITTER_REFRESH.mul_f64(chance),
-            _ => now + seconds(soa.retry) + JITTER_RETRY.mul_f64(chance),
+            0 => refreshed + timer(soa.refresh) + JITTER_REFRESH.mul_f64(chance),
+            _ => now + timer(soa.retry) + JITTER_RETRY.mul_f64(chance),
         };
         Due {
             ask: ask.max(now),
-            expire: Some(refreshed + seconds(soa.expire)),
+            expire: Some(refreshed + timer(soa.expire)),
         }
     }
+}
+
+/// A time that an SOA record names; a zero would make us ask without end.
+fn timer(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.max(1).into())
 }
 
 impl Held {
@@ -187,13 +190,8 @@ impl Held {
         work: impl Future<Output = T>,
         expired: impl FnOnce(),
     ) -> T {
-        let soa = self.slot.load().as_ref().map(|zone| zone.soa());
-        let expire = self
-            .refreshed()
-            .zip(soa)
-            .map(|(refreshed, soa)| refreshed + Duration::from_secs(soa.expire.max(1).into()));
         tokio::pin!(work);
-        let Some(expire) = expire else {
+        let Some(expire) = self.expiry() else {
             return work.await;
         };
         tokio::select! {
@@ -202,19 +200,16 @@ impl Held {
             () = tokio::time::sleep_until(expire.into()) => (),
         }
         // Another generation of the configuration may have asked meanwhile.
-        if self.is_over() {
+        if self.expiry().is_some_and(|expire| expire <= Instant::now()) {
             expired();
         }
         work.await
     }
 
-    /// Whether the zone that is there has expired.
-    fn is_over(&self) -> bool {
-        let soa = self.slot.load().as_ref().map(|zone| zone.soa());
-        let over = |(refreshed, soa): (Instant, Soa)| {
-            refreshed + Duration::from_secs(soa.expire.max(1).into()) <= Instant::now()
-        };
-        self.refreshed().zip(soa).is_some_and(over)
+    /// When the zone that is there expires.
+    fn expiry(&self) -> Option<Instant> {
+        let soa = self.slot.load().as_ref().map(|zone| zone.soa())?;
+        Some(self.refreshed()? + timer(soa.expire))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

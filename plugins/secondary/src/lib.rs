@@ -64,11 +64,12 @@ impl Secondary {
     /// A NOTIFY (RFC 1996 section 3.11): from a primary, and signed where requests to it are.
     fn notified(&self, ex: &mut Exchange, held: &Held) -> Flow {
         let (client, zone) = (ex.client.ip(), &held.name);
-        // Another block may have another key of that name.
-        let is_signed = held.source.key.as_ref().is_none_or(|key| {
-            ex.signer()
-                .is_some_and(|signer| signer.key == key.name && signer.mark == key.mark())
-        });
+        let signer = ex.signer();
+        let is_signed = held
+            .source
+            .key
+            .as_ref()
+            .is_none_or(|key| signer.is_some_and(|signer| signer.is(&key.name, key.mark())));
         if !held.source.is_primary(client) {
             tracing::info!(target: "plugin/file", "Dropping notify from {client} for {zone}");
             return Flow::Drop;

@@ -193,13 +193,10 @@ impl Policy {
     pub(crate) fn admits(&self, ex: &Exchange) -> bool {
         let ip = ex.client.ip();
         let by_address = self.anybody || self.admitted.iter().any(|net| net.contains(&ip));
-        // Another block may have another key of that name.
         let by_key = || {
-            ex.signer().is_some_and(|signer| {
-                let is_signers =
-                    |key: &Arc<Key>| key.name == signer.key && key.mark() == signer.mark;
-                self.keys.iter().any(is_signers)
-            })
+            let signer = ex.signer();
+            let is = |key: &Arc<Key>| signer.is_some_and(|one| one.is(&key.name, key.mark()));
+            self.keys.iter().any(is)
         };
         by_address && (self.keys.is_empty() || by_key())
     }
