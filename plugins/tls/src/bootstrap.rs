@@ -326,14 +326,26 @@ async fn converse(mut stream: TcpStream, challenges: &Challenges) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU16, Ordering};
 
+    /// A place at a port that is free for UDP and TCP, and that no other test has. It lies below
+    /// those that the system gives to clients: such a port stays taken for a minute after a
+    /// connection from it, though nobody listens there.
     fn place(bind: &[&str]) -> Place {
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let start = 10_000 + (std::process::id() % 20_000) as u16;
+        let port = loop {
+            let port = start + NEXT.fetch_add(1, Ordering::Relaxed);
+            let all = (Ipv4Addr::UNSPECIFIED, port);
+            if std::net::UdpSocket::bind(all).is_ok() && std::net::TcpListener::bind(all).is_ok() {
+                break port;
+            }
+        };
         let bind = bind
             .iter()
             .map(|address| SocketAddr::new(address.parse().unwrap(), 0));
         Place {
-            port: free.local_addr().unwrap().port(),
+            port,
             bind: Some(bind.collect()),
         }
     }
