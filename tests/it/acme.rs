@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`scene`] | the CA beside the server |
+//! | [`own_ca`] | a CA of our own beside it |
 //! | [`side`] | tests that wait, several at a time |
 //! | [`engine`] | names, reloads, stops, nonces |
 //! | [`dialects`] | both dialects, what others have left, what newer CAs have |
@@ -16,6 +17,7 @@ mod fallback;
 mod full;
 mod hostile;
 mod keeping;
+mod own_ca;
 pub(crate) mod scene;
 mod side;
 

@@ -1,9 +1,11 @@
 //! Both dialects, what others have left, and what newer CAs have.
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use serde_json::Value;
 
+use super::own_ca::{Manner, start};
 use super::scene::{ACCOUNT, LIVE, NAME, ORDER, Scene, is_modern};
 use super::side::{Test, test};
 use crate::server::{Process, binary};
@@ -187,7 +189,7 @@ fn renewal_information() -> Result<(), Failed> {
         .expect("what the CA said is kept");
     let mut kept: Value = serde_json::from_str(&std::fs::read_to_string(&suggestion)?)?;
     kept["window"] = serde_json::json!([1, 2]);
-    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let soon = std::time::SystemTime::now() + Duration::from_secs(3600);
     let soon = soon.duration_since(std::time::UNIX_EPOCH)?.as_secs();
     kept["ask_again"] = serde_json::json!(soon);
     std::fs::write(&suggestion, kept.to_string())?;
@@ -233,6 +235,35 @@ fn dry_run() -> Result<(), Failed> {
     Ok(())
 }
 
+/// The certificate that the CA wants back is replaced at once, and the order says so; the next one
+/// stays. Orders name the profile.
+fn recalled() -> Result<(), Failed> {
+    let scene = Scene::new(3600);
+    let seen = start(&scene, Manner::Recall);
+    let server = Process::serve(&scene.folder, &scene.tls_block("profile short"));
+    server.wait_for_logs(LIVE, 1, ORDER);
+    server.wait_for_logs(
+        "^\\[WARNING\\] plugin/tls: The CA wants the certificate for ns1\\.acme\\.test to be renewed now",
+        1,
+        ORDER,
+    );
+    server.wait_for_logs(LIVE, 2, ORDER);
+    let until = Instant::now() + ORDER;
+    while seen.lock().unwrap().certificates.len() < 2 {
+        assert!(Instant::now() < until, "the CA is asked about the second");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let seen = seen.lock().unwrap();
+    let replaced: Vec<_> = seen.orders.iter().map(|order| &order["replaces"]).collect();
+    assert_eq!(
+        replaced,
+        [&Value::Null, &seen.certificates[0].as_str().into()]
+    );
+    assert!(seen.orders.iter().all(|order| order["profile"] == "short"));
+    assert_eq!(scene.bundles().len(), 2);
+    Ok(())
+}
+
 pub(super) fn tests() -> Vec<Test> {
     vec![
         test("acme::coredns_form", coredns_form),
@@ -242,6 +273,7 @@ pub(super) fn tests() -> Vec<Test> {
         ),
         test("acme::external_account", external_account),
         test("acme::profiles", profiles),
+        test("acme::recalled", recalled),
         test("acme::kinds_of_challenges", kinds_of_challenges),
         test("acme::renewal_information", renewal_information),
         test("acme::dry_run", dry_run),
