@@ -101,7 +101,7 @@ impl Entry {
     }
 }
 
-/// Behind that it is replaced.
+/// When it is replaced by another.
 fn fresh_until(validity: Validity) -> SystemTime {
     due(validity, RenewAt::default(), None, 0.0)
 }
