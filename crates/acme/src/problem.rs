@@ -1,4 +1,5 @@
 //! What can go wrong with an order, in words, and what follows from it.
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use instant_acme::Error;
@@ -7,6 +8,7 @@ use rustls::CertificateError;
 use crate::backoff::Failure;
 use crate::http::{NoDirectory, Unavailable, Unreachable};
 use crate::spec::ChallengeKind;
+use crate::storage::is_lost;
 
 /// Times that one request is sent when the CA rejects its nonce: that is nobody's fault, and costs
 /// no quota.
@@ -79,6 +81,16 @@ pub(crate) use insistently;
 
 /// The library's error in words, with what follows from it.
 pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
+    // What comes from our own files, and not from the CA, is not told of the CA.
+    if let Error::Other(other) = error
+        && let Some(error) = other.downcast_ref::<io::Error>()
+    {
+        let failure = match is_lost(error) {
+            true => Failure::Unreachable,
+            false => Failure::Storage,
+        };
+        return ObtainError::new(failure, error.to_string());
+    }
     let (what, failure) = match error {
         Error::Api(problem) if is_problem(error, "rateLimited") => {
             (problem.to_string(), Failure::RateLimited)
@@ -206,7 +218,23 @@ pub(crate) fn told(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
+    use crate::storage::lost;
+
+    #[test]
+    fn what_is_wrong_with_the_storage_is_not_told_of_the_ca() {
+        let denied = io::Error::new(io::ErrorKind::PermissionDenied, "/certs/account.json: no");
+        for (error, failure, what) in [
+            (denied, Failure::Storage, "/certs/account.json: no"),
+            (
+                lost(),
+                Failure::Unreachable,
+                "another server has taken over the work on this certificate",
+            ),
+        ] {
+            let told = explain("https://ca.example/dir", &Error::Other(Box::new(error)));
+            assert_eq!((told.failure, told.what.as_str()), (failure, what));
+        }
+    }
 
     fn unreachable() -> Error {
         let source = io::ErrorKind::ConnectionReset.into();
