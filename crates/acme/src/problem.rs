@@ -139,6 +139,13 @@ fn of_certificate(error: Option<&Unreachable>) -> Option<(String, Failure)> {
             format!("{error}; {}: is that right?", clock()),
             Failure::Unreachable,
         ),
+        // What openssl makes of itself when nobody says 'basicConstraints=CA:FALSE'.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+            format!(
+                "{error}; the CA's server shows a certificate that is a CA's (CA:TRUE): give it one that is not, signed by that"
+            ),
+            Failure::Unreachable,
+        ),
         _ => return None,
     })
 }
@@ -239,6 +246,16 @@ mod tests {
     fn unreachable() -> Error {
         let source = io::ErrorKind::ConnectionReset.into();
         Error::Other(Box::new(Unreachable::new("ca.example", source)))
+    }
+
+    #[test]
+    fn a_ca_that_shows_a_cas_certificate_is_told_so() {
+        let inner = rustls::OtherError(std::sync::Arc::new(io::Error::other("CaUsedAsEndEntity")));
+        let error = rustls::Error::InvalidCertificate(CertificateError::Other(inner));
+        let source = io::Error::new(io::ErrorKind::InvalidData, error);
+        let error = Error::Other(Box::new(Unreachable::new("ca.example", source)));
+        let told = explain("https://ca.example/dir", &error).what;
+        assert!(told.ends_with("signed by that"), "{told}");
     }
 
     #[tokio::test]

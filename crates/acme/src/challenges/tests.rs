@@ -109,6 +109,21 @@ async fn servers_of_one_folder_answer_for_one_another() {
     assert_eq!(other.lookup(&name), Answer::NotOurs);
 }
 
+#[tokio::test]
+async fn whoever_ends_can_wait_until_its_values_are_gone() {
+    let scratch = Scratch::new();
+    let storage: Arc<dyn Storage> = Arc::new(Folder::new(scratch.path().to_owned()));
+    let challenges = Arc::new(Challenges::default());
+    let _managed = challenges.manage(&spec(scratch.path()), &storage);
+    let token = challenges.publish_name("_acme-challenge.a.example", "here".into());
+    token.share().await;
+    let kept = || storage.list("corten/challenges/a.example");
+    assert_eq!(kept().await.unwrap().len(), 1);
+    drop(token);
+    challenges.withdrawn().await;
+    assert!(kept().await.unwrap().is_empty());
+}
+
 /// A storage that never answers.
 struct Hanging;
 
