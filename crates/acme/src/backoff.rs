@@ -24,6 +24,8 @@ const VALIDATION_WINDOW: u64 = 3600;
 /// Seconds behind which nothing that is noted lies: the longest wish of a CA that is obeyed, and some
 /// room for clocks. What lies further was noted while the clock was wrong.
 const AHEAD_MAX: u64 = 25 * 3600;
+/// Seconds by which the clocks of servers that share what is noted may differ.
+const CLOCKS_SECONDS: u64 = 600;
 /// The last second of the year 9999, the last that a certificate can name.
 const LAST_SECOND: u64 = 253_402_300_799;
 
@@ -106,6 +108,9 @@ pub(crate) struct Backoff {
     pub(crate) attempts: u32,
     /// Seconds since 1970 before which nothing is tried.
     pub(crate) not_before: u64,
+    /// When that was noted, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) noted: u64,
     /// When validations failed, in seconds since 1970; the last hour's.
     #[serde(default)]
     pub(crate) validations: Vec<u64>,
@@ -123,9 +128,10 @@ impl Backoff {
         (self.attempts / ATTEMPTS_EACH) as usize % count.max(1)
     }
 
-    /// Before then nothing is tried.
+    /// Before then nothing is tried. What was noted in the future was noted while the clock was wrong.
     pub(crate) fn paused_until(&self, now: SystemTime) -> SystemTime {
-        moment(match is_plausible(self.not_before, now) {
+        let noted_before = self.noted <= seconds(now).saturating_add(CLOCKS_SECONDS);
+        moment(match noted_before && is_plausible(self.not_before, now) {
             true => self.not_before,
             false => 0,
         })
@@ -143,6 +149,7 @@ impl Backoff {
     ) {
         self.wishes.retain(|_, until| is_plausible(*until, now));
         let now = seconds(now);
+        self.noted = now;
         let index = self.attempts as usize;
         let pause = match failure.cost_quota() {
             false => Duration::from_secs(UNREACHABLE_SECONDS << index.min(16)).min(UNREACHABLE_MAX),
@@ -331,6 +338,10 @@ mod tests {
             right + Duration::from_secs(4),
             "the old wish is forgotten"
         );
+        // A clock that was wrong by a time zone is set right after the start.
+        let mut backoff = Backoff::default();
+        backoff.failed(Failure::Clock, right + 8 * wish, None, None, ONE);
+        assert!(backoff.paused_until(right) <= right);
         // A file may say anything.
         backoff.not_before = u64::MAX;
         assert!(backoff.paused_until(right) <= right);

@@ -8,9 +8,11 @@
 //! | [`elsewhere`] | values that other servers serve: in the storage, and asked of peers |
 //! | [`ends`] | names that aliases of challenges' names lead to |
 //! | [`peers`] | the question to a peer |
+//! | [`pending`] | a value that is served, and taken away |
 mod elsewhere;
 mod ends;
 mod peers;
+mod pending;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -18,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use tokio::sync::RwLock;
 
 use crate::spec::Spec;
 use crate::storage::Storage;
@@ -25,6 +28,7 @@ use elsewhere::Elsewhere;
 pub(crate) use elsewhere::SETTLE;
 pub(crate) use ends::Published;
 pub use peers::PEER_OPTION;
+pub use pending::Pending;
 
 /// What stands in front of a name whose control is to be shown, alone or behind a label of an
 /// account's own.
@@ -69,6 +73,8 @@ pub struct Challenges {
     /// Held while one of `places` is exchanged.
     change: Mutex<Counts>,
     responder: Mutex<Option<Arc<dyn Responder>>>,
+    /// Held, for reading, while a value is taken away from where other servers look.
+    leaving: Arc<RwLock<()>>,
 }
 
 /// Sees to it that the CA reaches somebody who serves the challenges.
@@ -77,17 +83,6 @@ pub trait Responder: Send + Sync {
     /// Called before an order is placed: returns once queries can be answered, and what keeps it so
     /// until it is dropped. An error says what is in the way, and whom to stop.
     async fn open(&self) -> Result<Box<dyn Send + Sync>, String>;
-}
-
-/// A value that is served until this is dropped.
-pub struct Pending {
-    challenges: Arc<Challenges>,
-    kind: Kind,
-    /// Under which name it is noted.
-    key: Vec<u8>,
-    /// The name whose control is to be shown.
-    base: Vec<u8>,
-    token: Token,
 }
 
 /// How a name comes to have values.
@@ -147,6 +142,7 @@ impl Default for Challenges {
             places: std::array::from_fn(|_| ArcSwap::default()),
             change: Mutex::default(),
             responder: Mutex::default(),
+            leaving: Arc::default(),
         }
     }
 }
@@ -396,38 +392,6 @@ impl Base {
             Kind::End if !values.is_empty() => Answer::Beside(values.into()),
             _ => Answer::NotOurs,
         }
-    }
-}
-
-impl Pending {
-    /// Has the other servers of the certificate answer, too; they look once a second.
-    pub(crate) async fn share(&self) {
-        for place in self.elsewhere() {
-            place.share(&self.token).await;
-        }
-    }
-
-    fn elsewhere(&self) -> Vec<Arc<Elsewhere>> {
-        self.challenges.elsewhere(&self.base)
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        // What is left behind where there is no runtime any more expires.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (places, token) = (self.elsewhere(), self.token.clone());
-            runtime.spawn(async move {
-                for place in places {
-                    place.withdraw(&token).await;
-                }
-            });
-        }
-        self.challenges.change(self.kind, &self.key, |base| {
-            if let Some(at) = base.tokens.iter().position(|token| *token == self.token) {
-                base.tokens.remove(at);
-            }
-        });
     }
 }
 

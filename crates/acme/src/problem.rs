@@ -1,4 +1,5 @@
 //! What can go wrong with an order, in words, and what follows from it.
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use instant_acme::Error;
@@ -7,6 +8,7 @@ use rustls::CertificateError;
 use crate::backoff::Failure;
 use crate::http::{NoDirectory, Unavailable, Unreachable};
 use crate::spec::ChallengeKind;
+use crate::storage::is_lost;
 
 /// Times that one request is sent when the CA rejects its nonce: that is nobody's fault, and costs
 /// no quota.
@@ -79,6 +81,16 @@ pub(crate) use insistently;
 
 /// The library's error in words, with what follows from it.
 pub(crate) fn explain(directory: &str, error: &Error) -> ObtainError {
+    // What comes from our own files, and not from the CA, is not told of the CA.
+    if let Error::Other(other) = error
+        && let Some(error) = other.downcast_ref::<io::Error>()
+    {
+        let failure = match is_lost(error) {
+            true => Failure::Unreachable,
+            false => Failure::Storage,
+        };
+        return ObtainError::new(failure, error.to_string());
+    }
     let (what, failure) = match error {
         Error::Api(problem) if is_problem(error, "rateLimited") => {
             (problem.to_string(), Failure::RateLimited)
@@ -125,6 +137,13 @@ fn of_certificate(error: Option<&Unreachable>) -> Option<(String, Failure)> {
         ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
             format!("{error}; {}: is that right?", clock()),
+            Failure::Unreachable,
+        ),
+        // What openssl makes of itself when nobody says 'basicConstraints=CA:FALSE'.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+            format!(
+                "{error}; the CA's server shows a certificate that is a CA's (CA:TRUE): give it one that is not, signed by that"
+            ),
             Failure::Unreachable,
         ),
         _ => return None,
@@ -206,11 +225,37 @@ pub(crate) fn told(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
+    use crate::storage::lost;
+
+    #[test]
+    fn what_is_wrong_with_the_storage_is_not_told_of_the_ca() {
+        let denied = io::Error::new(io::ErrorKind::PermissionDenied, "/certs/account.json: no");
+        for (error, failure, what) in [
+            (denied, Failure::Storage, "/certs/account.json: no"),
+            (
+                lost(),
+                Failure::Unreachable,
+                "another server has taken over the work on this certificate",
+            ),
+        ] {
+            let told = explain("https://ca.example/dir", &Error::Other(Box::new(error)));
+            assert_eq!((told.failure, told.what.as_str()), (failure, what));
+        }
+    }
 
     fn unreachable() -> Error {
         let source = io::ErrorKind::ConnectionReset.into();
         Error::Other(Box::new(Unreachable::new("ca.example", source)))
+    }
+
+    #[test]
+    fn a_ca_that_shows_a_cas_certificate_is_told_so() {
+        let inner = rustls::OtherError(std::sync::Arc::new(io::Error::other("CaUsedAsEndEntity")));
+        let error = rustls::Error::InvalidCertificate(CertificateError::Other(inner));
+        let source = io::Error::new(io::ErrorKind::InvalidData, error);
+        let error = Error::Other(Box::new(Unreachable::new("ca.example", source)));
+        let told = explain("https://ca.example/dir", &error).what;
+        assert!(told.ends_with("signed by that"), "{told}");
     }
 
     #[tokio::test]

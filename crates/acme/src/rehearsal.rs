@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use crate::account::Accounts;
 use crate::attempt::{Limits, parts};
@@ -18,6 +19,9 @@ use crate::problem::explain;
 use crate::spec::{Issuer, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Spec};
 use crate::storage::{Lease, Storage};
 use crate::store::Store;
+
+/// Time to take back what other servers were to answer.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// How a dry run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,11 +81,15 @@ pub async fn rehearse(
         Ok(trial) => trial,
         Err(why) => return Outcome::NotTried(why),
     };
-    match tokio::time::timeout(limits.order, run(&trial, challenges, limits, &mut tell)).await {
+    let run = run(&trial, challenges, limits, &mut tell);
+    let outcome = match timeout(limits.order, run).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(why)) => Outcome::Failed(why),
         Err(_) => Outcome::Failed(format!("it took longer than {:?}", limits.order)),
-    }
+    };
+    // The program ends now; what is left behind other servers would go on to show.
+    let _ = timeout(LEAVING, challenges.withdrawn()).await;
+    outcome
 }
 
 /// The same specification at another directory.

@@ -109,7 +109,17 @@ pub(crate) trait Lease: Send + Sync {
     async fn release(&self);
 }
 
+/// Somebody else has the lease by now.
+#[derive(Debug, thiserror::Error)]
+#[error("another server has taken over the work on this certificate")]
+struct Lost;
+
 /// The error of a lease that is gone.
 pub(crate) fn lost() -> io::Error {
-    io::Error::other("another server has taken over the work on this certificate")
+    io::Error::other(Lost)
+}
+
+/// Whether an error is that.
+pub(crate) fn is_lost(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Lost>())
 }

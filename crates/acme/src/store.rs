@@ -15,8 +15,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +27,7 @@ use crate::backoff::moment;
 use crate::bundle::Bundle;
 use crate::certmagic;
 use crate::spec::{Issuer, Spec};
-use crate::storage::{Lease, Storage};
+use crate::storage::{Lease, Location, Storage};
 
 /// File of the failed attempts.
 pub(crate) const RETRY: &str = "retry.json";
@@ -40,7 +39,7 @@ const STAND_IN: &str = "fallback.pem";
 const GENERATIONS: usize = 3;
 /// Octets that there must be room for before a certificate is asked for: more than key and chain have.
 const PROBE_OCTETS: usize = 16 << 10;
-/// How long a start waits for a file system.
+/// How long a start waits for a file system that does not answer, once for all that is kept there.
 const AT_START: Duration = Duration::from_secs(3);
 /// Folders of CAs, and of certificates there, that are looked through for a stopgap.
 const STOPGAPS_MAX: usize = 16;
@@ -96,14 +95,26 @@ impl Store {
         spec: &Spec,
         json: &'static str,
     ) -> (Option<Stored>, Option<T>) {
-        /// The last one did not answer: the next one, of thousands, gets less time.
-        static SILENT: AtomicBool = AtomicBool::new(false);
+        /// Places that did not answer, each with a look that goes on: the next certificate there, of
+        /// thousands, does not wait.
+        static SILENT: Mutex<Vec<(Location, Weak<()>)>> = Mutex::new(Vec::new());
+        let silent = || SILENT.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(storage) = spec.storage.open_inline() else {
             return (None, None);
         };
+        {
+            let mut silent = silent();
+            silent.retain(|(_, look)| look.strong_count() > 0);
+            if silent.iter().any(|(place, _)| *place == spec.storage) {
+                return (None, None);
+            }
+        }
         let store = Self::with(spec, storage);
         let (done, wait) = mpsc::channel();
+        let going_on = Arc::new(());
+        let handle = Arc::downgrade(&going_on);
         let look = move || {
+            let _going_on = going_on;
             let found = now(store.look()).flatten();
             let _ = done.send((found, now(store.load_json(json)).flatten()));
         };
@@ -113,13 +124,8 @@ impl Store {
             tracing::error!(target: "plugin/tls", "{}: {error}", spec.storage);
             return (None, None);
         }
-        let patience = match SILENT.load(Relaxed) {
-            true => AT_START / 6,
-            false => AT_START,
-        };
-        let found = wait.recv_timeout(patience);
-        SILENT.store(found.is_err(), Relaxed);
-        found.unwrap_or_else(|_| {
+        wait.recv_timeout(AT_START).unwrap_or_else(|_| {
+            silent().push((spec.storage.clone(), handle));
             tracing::error!(target: "plugin/tls", "{}: the file system does not answer; the start goes on without what is stored there", spec.storage);
             (None, None)
         })
@@ -301,7 +307,8 @@ impl Store {
 
     /// Whether something can be kept at all: no certificate is asked for that would be lost.
     pub(crate) async fn probe(&self) -> io::Result<()> {
-        let key = format!("{}/probe-{:08x}", self.folder, rand::random::<u32>());
+        // Named like what is being written: should we be killed it is removed some time.
+        let key = format!("{}/.probe-{:08x}.new", self.folder, rand::random::<u32>());
         // What is all but full has room for a word, and none for a chain.
         let probe = b"probe".repeat(PROBE_OCTETS / 5);
         self.storage.put(&key, &probe).await?;

@@ -24,6 +24,9 @@ use crate::owner;
 const AT_ONCE_MAX: usize = 64;
 /// A connection is over after this time.
 const CONNECTION: Duration = Duration::from_secs(10);
+/// Attempts to have an address that may still be our own, and the time between them.
+const ATTEMPTS: u32 = 5;
+const CLOSING: Duration = Duration::from_millis(10);
 /// Addresses of the machine that get a socket each; with more there is one for all.
 const ADDRESSES_MAX: usize = 64;
 
@@ -92,16 +95,12 @@ impl Bootstrap {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open_place(&self, place: &Place, own: &[IpAddr]) -> Result<Vec<Arc<Tasks>>, String> {
-        let (mut open, mut failed) = (Vec::new(), Vec::new());
-        let (served, addresses): (Vec<_>, Vec<_>) = addresses(place)
-            .into_iter()
-            .partition(|address| is_served(address.ip(), own));
-        for &address in &addresses {
-            let there = self.state().open.get(&address).and_then(Weak::upgrade);
-            if let Some(there) = there {
-                open.push((address, there));
-                continue;
+    /// The sockets of an address: those that other orders have open, or new ones.
+    async fn tasks(&self, address: SocketAddr) -> io::Result<Arc<Tasks>> {
+        let mut attempt = 1;
+        loop {
+            if let Some(tasks) = self.state().open.get(&address).and_then(Weak::upgrade) {
+                return Ok(tasks);
             }
             match bind(address) {
                 Ok((udp, tcp)) => {
@@ -110,8 +109,26 @@ impl Bootstrap {
                     tasks.spawn(serve_tcp(tcp, Arc::clone(&self.challenges)));
                     let tasks = Arc::new(Tasks(Mutex::new(tasks)));
                     self.state().open.insert(address, Arc::downgrade(&tasks));
-                    open.push((address, tasks));
+                    return Ok(tasks);
                 }
+                // An order that has ended in this moment closes its sockets in the next.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => {
+                    tokio::time::sleep(CLOSING).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn open_place(&self, place: &Place, own: &[IpAddr]) -> Result<Vec<Arc<Tasks>>, String> {
+        let (mut open, mut failed) = (Vec::new(), Vec::new());
+        let (served, addresses): (Vec<_>, Vec<_>) = addresses(place)
+            .into_iter()
+            .partition(|address| is_served(address.ip(), own));
+        for &address in &addresses {
+            match self.tasks(address).await {
+                Ok(tasks) => open.push((address, tasks)),
                 Err(error) => failed.push((address, error)),
             }
         }
@@ -365,6 +382,15 @@ mod tests {
         // The tasks are aborted; their sockets close when the runtime gets to it.
         while std::net::UdpSocket::bind(address).is_err() {
             tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_order_after_the_other_has_the_port() {
+        let bootstrap = Bootstrap::new(Arc::default());
+        let _wish = bootstrap.want(place(&["127.0.0.1"]), Vec::new());
+        for _ in 0..3 {
+            drop(bootstrap.open().await.unwrap());
         }
     }
 

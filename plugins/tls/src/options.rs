@@ -255,8 +255,8 @@ impl Managed {
             false => default_folder(setup),
         };
         let storage = self.storage(setup, default)?;
-        let interval =
-            Duration::from_secs(60 * self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES));
+        let minutes = self.check_minutes.unwrap_or(CHECK_INTERVAL_MINUTES);
+        let interval = Duration::from_secs(minutes.saturating_mul(60));
         let names: Vec<_> = self.names.iter().map(String::as_str).collect();
         let groups: Vec<&[&str]> = match self.coredns {
             true => names.chunks(1).collect(),

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use corten_wire::Name;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Asker, Token, peers};
 use crate::storage::Storage;
@@ -24,12 +24,15 @@ const MEMORY: Duration = Duration::from_secs(1);
 pub(crate) const SETTLE: Duration = Duration::from_millis(1100);
 /// A look into the storage is given up after this time: the CA would not wait longer.
 const LOOK: Duration = Duration::from_secs(2);
+/// The longest that anybody is kept waiting, for another one's look and for his own.
+const LOOKS: Duration = Duration::from_secs(4);
 /// Values of one name that are read; two are common.
 const TOKENS_MAX: usize = 32;
 /// Names for which peers are asked within [`MEMORY`]: the challenge's, and accounts'.
 const ASKED_MAX: usize = 4;
-/// A value whose server is gone is not served for longer than this: an order is over long before.
-const EXPIRY: Duration = Duration::from_secs(3600);
+/// A value whose server is gone is not served for longer than this. An order is over long before, but
+/// the clock of the server that is asked may be wrong by a time zone.
+const EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
 /// Where values for one name may be.
 pub(super) struct Elsewhere {
@@ -103,13 +106,19 @@ impl Elsewhere {
         self.peers.is_empty() || full || memo.asked.iter().any(|asked| asked == name)
     }
 
-    /// Sees to it that the memo counts.
+    /// Sees to it that the memo counts; where nothing answers in time what was found last does.
     pub(super) async fn look(&self, name: &[u8], asker: Asker) {
-        if self.is_fresh(name) {
-            return;
+        if !self.is_fresh(name) {
+            let _ = timeout(LOOKS, self.look_now(name, asker, Instant::now())).await;
         }
+    }
+
+    /// What somebody else has begun to look for since `asked` is as good as one's own: however many ask
+    /// while the storage is slow, they wait for two looks at most.
+    async fn look_now(&self, name: &[u8], asker: Asker, asked: Instant) {
         let _looking = self.looking.lock().await;
-        let before = self.memo.load_full().filter(|memo| memo.is_fresh());
+        let counts = |memo: &Arc<Memo>| memo.is_fresh() || memo.at >= asked;
+        let before = self.memo.load_full().filter(counts);
         let mut memo = match before {
             Some(memo) => Memo::clone(&memo),
             None => Memo {

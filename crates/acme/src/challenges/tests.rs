@@ -1,6 +1,6 @@
 use super::*;
 use crate::spec::Issuer;
-use crate::storage::Folder;
+use crate::storage::{Folder, Lease};
 use crate::tests::Scratch;
 use std::time::Duration;
 
@@ -61,17 +61,22 @@ fn thousands_of_names_are_taken_up_and_go() {
     }));
 }
 
-#[tokio::test]
-async fn servers_of_one_folder_answer_for_one_another() {
-    let scratch = Scratch::new();
+/// A certificate that is kept in a folder.
+fn spec(folder: &std::path::Path) -> Spec {
     let acme = Issuer::Acme {
         directory: "https://ca.example/dir".into(),
         roots: None,
         email: None,
     };
     let names = ["*.a.example", "a.example"];
+    Spec::new(&names, acme, folder.to_owned(), Duration::from_secs(900)).unwrap()
+}
+
+#[tokio::test]
+async fn servers_of_one_folder_answer_for_one_another() {
+    let scratch = Scratch::new();
     let folder = scratch.path().to_owned();
-    let spec = Spec::new(&names, acme, folder.clone(), Duration::from_secs(900)).unwrap();
+    let spec = spec(&folder);
     let server = || {
         let storage: Arc<dyn Storage> = Arc::new(Folder::new(folder.clone()));
         let challenges = Arc::new(Challenges::default());
@@ -102,4 +107,67 @@ async fn servers_of_one_folder_answer_for_one_another() {
     drop(managed);
     assert!(!other.any() && !other.is_managed(&name));
     assert_eq!(other.lookup(&name), Answer::NotOurs);
+}
+
+#[tokio::test]
+async fn whoever_ends_can_wait_until_its_values_are_gone() {
+    let scratch = Scratch::new();
+    let storage: Arc<dyn Storage> = Arc::new(Folder::new(scratch.path().to_owned()));
+    let challenges = Arc::new(Challenges::default());
+    let _managed = challenges.manage(&spec(scratch.path()), &storage);
+    let token = challenges.publish_name("_acme-challenge.a.example", "here".into());
+    token.share().await;
+    let kept = || storage.list("corten/challenges/a.example");
+    assert_eq!(kept().await.unwrap().len(), 1);
+    drop(token);
+    challenges.withdrawn().await;
+    assert!(kept().await.unwrap().is_empty());
+}
+
+/// A storage that never answers.
+struct Hanging;
+
+#[async_trait]
+impl Storage for Hanging {
+    fn place(&self, key: &str) -> String {
+        key.to_owned()
+    }
+
+    async fn get(&self, _: &str) -> std::io::Result<Option<Vec<u8>>> {
+        std::future::pending().await
+    }
+
+    async fn put(&self, _: &str, _: &[u8]) -> std::io::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn delete(&self, _: &str) -> std::io::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn list(&self, _: &str) -> std::io::Result<Vec<String>> {
+        std::future::pending().await
+    }
+
+    async fn lease(&self, _: &str) -> std::io::Result<Option<Arc<dyn Lease>>> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_ask_while_the_storage_hangs_do_not_wait_for_one_another() {
+    let challenges = Arc::new(Challenges::default());
+    let storage: Arc<dyn Storage> = Arc::new(Hanging);
+    let _managed = challenges.manage(&spec(std::path::Path::new("x")), &storage);
+    let name = wire("_acme-challenge.a.example");
+    let since = tokio::time::Instant::now();
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (challenges, name) = (Arc::clone(&challenges), name.clone());
+        asking.spawn(async move { challenges.find(&name, Asker::Client).await });
+    }
+    let answers = asking.join_all().await;
+    assert!(answers.iter().all(|answer| *answer == Answer::NotOurs));
+    let passed = since.elapsed();
+    assert!(passed < Duration::from_secs(5), "{passed:?}");
 }

@@ -2,6 +2,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 /// Orders that may begin at once.
@@ -11,7 +12,10 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Hands out beginnings: CAs bar who places hundreds of orders at the same time.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(Mutex<Option<Instant>>);
+pub(crate) struct Pace {
+    next: Mutex<Option<Instant>>,
+    local_ca: tokio::sync::Mutex<()>,
+}
 
 impl Pace {
     /// Returns when it is one's turn.
@@ -20,8 +24,14 @@ impl Pace {
         tokio::time::sleep(wait).await;
     }
 
+    /// Returns when it is one's turn at the local CA, which works for one certificate at a time: who
+    /// waits here need not look again and again whether others are done.
+    pub(crate) async fn turn_at_local_ca(&self) -> MutexGuard<'_, ()> {
+        self.local_ca.lock().await
+    }
+
     fn wait(&self, now: Instant) -> Duration {
-        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         // When everything that was handed out would have begun, one after another.
         let until = next.map_or(now, |next| next.max(now));
         *next = Some(until + APART);

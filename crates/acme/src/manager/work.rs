@@ -70,6 +70,10 @@ impl Entry {
         if asks && self.state().waiting.is_none() {
             self.pace.turn().await;
         }
+        let _turn = match asks {
+            true => None,
+            false => Some(self.pace.turn_at_local_ca().await),
+        };
         let lease = match self.store.lease(&self.spec.issuer).await {
             Ok(Some(lease)) => lease,
             Ok(None) => {
@@ -370,6 +374,28 @@ mod tests {
         assert_eq!(one.store.bundles().await.unwrap(), kept);
         assert_eq!(one.state().stored.as_ref(), kept.first());
         assert_eq!(one.current().unwrap().cert, other.current().unwrap().cert);
+    }
+
+    #[tokio::test]
+    async fn the_local_ca_works_for_many_certificates_one_after_the_other() {
+        let (scratch, manager) = (Scratch::new(), Manager::default());
+        let entry = |at: usize| {
+            let (folder, interval) = (scratch.path().to_owned(), Duration::from_secs(900));
+            let name = format!("n{at}.example");
+            let spec = Spec::new(&[name.as_str()], Issuer::Internal, folder, interval);
+            manager.entry(spec.unwrap())
+        };
+        let mut work = tokio::task::JoinSet::new();
+        for at in 0..10 {
+            let entry = entry(at);
+            work.spawn(async move {
+                let pause = entry.obtain().await;
+                (pause, entry.current().is_some())
+            });
+        }
+        for done in work.join_all().await {
+            assert_eq!(done, (Duration::ZERO, true), "none has to come again");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +18,11 @@ use super::{LEASE_STALE, Lease, Storage, VALUE_OCTETS_MAX};
 
 /// A file server that does not answer is given up after this time.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Calls under way at the same time; those that hang in the kernel count until they return.
+/// Calls under way at the same time in one folder, whatever many certificates are kept there; those that
+/// hang in the kernel count until they return.
 const CALLS_MAX: usize = 16;
+/// A file under another name that is older than this is nobody's any more.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// A folder of values.
 pub(crate) struct Folder {
@@ -35,9 +38,9 @@ pub(crate) struct Folder {
 impl Folder {
     pub(crate) fn new(root: PathBuf) -> Self {
         Self {
-            root,
             inline: false,
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            calls: calls(&root),
+            root,
             seen: Arc::default(),
             stale: LEASE_STALE,
         }
@@ -157,7 +160,10 @@ impl Storage for Folder {
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 let sighting = seen.remove(&key);
                 match lock::take(&path, sighting, stale)? {
-                    lock::Taken::Ours(held) => Ok(Some(held)),
+                    lock::Taken::Ours(held) => {
+                        tidy(&path);
+                        Ok(Some(held))
+                    }
                     lock::Taken::Theirs(sighting) => {
                         seen.insert(key, sighting);
                         Ok(None)
@@ -167,6 +173,21 @@ impl Storage for Folder {
             .await?;
         Ok(held.map(|held| FolderLease::keep(held, stale) as Arc<dyn Lease>))
     }
+}
+
+/// Room for calls in a folder. The threads that make them are the process's: a file server that does not
+/// answer must not take them away from others.
+fn calls(root: &Path) -> Arc<Semaphore> {
+    static KNOWN: Mutex<Vec<(PathBuf, Weak<Semaphore>)>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|(_, calls)| calls.strong_count() > 0);
+    let mut of_root = known.iter().filter(|(other, _)| other == root);
+    if let Some(calls) = of_root.find_map(|(_, calls)| calls.upgrade()) {
+        return calls;
+    }
+    let calls = Arc::new(Semaphore::new(CALLS_MAX));
+    known.push((root.to_owned(), Arc::downgrade(&calls)));
+    calls
 }
 
 /// Reads a file of bounded size.
@@ -226,6 +247,25 @@ pub(super) fn aside(path: &Path, why: &str) -> PathBuf {
     path.with_file_name(format!(".{name}.{why}.{:016x}", rand::random::<u64>()))
 }
 
+/// Removes what servers that were killed have left beside a file that has just been written: by its
+/// time, which is the file server's, nobody has written to them for long.
+fn tidy(path: &Path) {
+    let modified = |path: &Path| fs::metadata(path).and_then(|about| about.modified());
+    let (Some(folder), Ok(now)) = (path.parent(), modified(path)) else {
+        return;
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_aside =
+            name.starts_with('.') && [".new", ".stale"].iter().any(|why| name.contains(why));
+        let is_old = || modified(&entry.path()).is_ok_and(|then| then + LEFT_BEHIND < now);
+        if is_aside && is_old() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
@@ -255,6 +295,52 @@ mod tests {
         folder.delete("a/b").await.unwrap();
         folder.delete("a/b").await.unwrap();
         assert_eq!(folder.list("a").await.unwrap(), ["c"]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_hangs_takes_a_few_threads_whatever_many_use_it() {
+        let scratch = Scratch::new();
+        let root = scratch.path().join("one");
+        let folders: Vec<_> = (0..50).map(|_| Folder::new(root.clone())).collect();
+        let stop = Arc::new(std::sync::Barrier::new(CALLS_MAX + 1));
+        for folder in &folders {
+            let stop = Arc::clone(&stop);
+            let hangs = folder.call(move || {
+                stop.wait();
+                Ok(())
+            });
+            let late = tokio::time::timeout(Duration::from_millis(1), hangs).await;
+            assert!(late.is_err());
+        }
+        assert_eq!(folders[0].calls.available_permits(), 0);
+        let elsewhere = Folder::new(scratch.path().join("other"));
+        assert_eq!(elsewhere.get("a").await.unwrap(), None);
+        // None of the others has begun: those that have are enough.
+        stop.wait();
+        assert_eq!(folders[49].get("a").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_killed_servers_have_left_is_removed() {
+        let scratch = Scratch::new();
+        let folder = Folder::new(scratch.path().to_owned());
+        let bundle = scratch.path().join("bundle-1.pem");
+        let [old, new, stale] = ["new", "new", "stale"].map(|why| aside(&bundle, why));
+        for path in [&bundle, &old, &new, &stale] {
+            fs::write(path, "a key").unwrap();
+        }
+        for path in [&bundle, &old, &stale] {
+            let then = std::time::SystemTime::now() - LEFT_BEHIND - LEFT_BEHIND;
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(then)
+                .unwrap();
+        }
+        let _lease = folder.lease("lock").await.unwrap().expect("it is free");
+        assert!(bundle.exists() && new.exists(), "what is under way stays");
+        assert!(!old.exists() && !stale.exists());
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,6 +19,8 @@ use async_trait::async_trait;
 use super::folder::{aside, named};
 use super::{LEASE_BEAT, LEASE_STALE, Lease, lost};
 
+/// How long whoever drops a lease waits until it is given back.
+const AT_END: Duration = Duration::from_secs(1);
 /// Octets of the longest lock file that is looked at.
 const LOCK_OCTETS_MAX: u64 = 4096;
 
@@ -243,9 +245,18 @@ impl Lease for FolderLease {
 }
 
 impl Drop for FolderLease {
+    /// At the end of the process no runtime does it any more, and a file system that hangs must not hold
+    /// that up.
     fn drop(&mut self) {
         if !self.released.swap(true, Relaxed) {
-            self.held.release();
+            let (held, (done, wait)) = (Arc::clone(&self.held), mpsc::channel());
+            let release = move || {
+                held.release();
+                let _ = done.send(());
+            };
+            // Without a thread, or time, others take it over.
+            let _ = std::thread::Builder::new().spawn(release);
+            let _ = wait.recv_timeout(AT_END);
         }
     }
 }
