@@ -25,7 +25,7 @@ pub(crate) enum Refusal {
     Rcode(Rcode),
     /// There would be too many challenges at a name, or altogether.
     Challenges,
-    /// A key for challenges would delete a name that has other records.
+    /// A key would delete a name that has records of types which it may not change.
     Others,
     /// The zone is signed by its file: nobody here could sign the change.
     Signed,

@@ -220,7 +220,7 @@ impl Shared {
             ),
             Err(Refusal::Others) => refuse(
                 Rcode::REFUSED,
-                "a name to be deleted has more than challenges".to_owned(),
+                "a name to be deleted has records that the key may not change".to_owned(),
             ),
             Err(Refusal::Signed) => refuse(
                 Rcode::REFUSED,
