@@ -400,7 +400,7 @@ fn files_that_include_themselves_or_nothing_are_errors() {
                 ("db", "$INCLUDE below/a\n"),
                 ("below/a", "$INCLUDE ../db\n"),
             ][..],
-            "below/../db: 'below/../db' includes itself",
+            "below/a:1:10: 'below/../db' includes itself",
         ),
         (
             "none",
