@@ -127,7 +127,7 @@ impl Shared {
                 && let Err(error) = self.attach_one(&slot, &apex)
                 && lock(&self.told).insert(slot.apex().into(), error.clone()) != Some(error.clone())
             {
-                tracing::error!(target: "plugin/update", "{error}; zone \"{apex}\" takes no updates");
+                tracing::error!(target: "plugin/update", "{error}; zone \"{apex}\" takes no updates and is served without those that it had");
             }
         }
     }

@@ -181,6 +181,11 @@ const RULES: &[Rule] = &[
         holds: |_, ours, other| ours.is_but_for_authority(other) && ours.has(DNAME),
     },
     Rule {
+        why: "a DNAME that makes a name too long is told of wherever the chain comes to it (RFC 6672 section 2.2); NSD and Knot do not always",
+        who: &["NSD ", "Knot"],
+        holds: |_, ours, other| ours.rcode == "YXDOMAIN" && ours.answer == other.answer,
+    },
+    Rule {
         why: "with opt-out the encloser that is proved is one that has an NSEC3 record (RFC 5155 section 7.2.1); NSD and Knot look no further up",
         who: &["NSD ", "Knot"],
         holds: |_, ours, other| {
