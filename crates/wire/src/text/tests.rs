@@ -229,3 +229,19 @@ fn what_is_wrong_is_shown_so_that_it_can_be() {
         assert!(error.contains(&wrong), "{error}");
     }
 }
+
+/// A zone that holds what nobody can read is nothing for secondaries.
+#[test]
+fn generic_data_of_a_known_type_has_its_fields() {
+    for (text, sound) in [
+        ("a 1 TYPE257 \\# 0", false),
+        ("a 1 CAA \\# 9 00056973737565 6361", true),
+        ("a 1 DS \\# 4 c0000201", false),
+        ("a 1 DS \\# 5 c000020101", true),
+        ("a 1 TYPE16 \\# 3 046162", false),
+        ("a 1 TYPE16 \\# 3 026162", true),
+        ("a 1 TYPE65400 \\# 0", true),
+    ] {
+        assert_eq!(record(text, &root(), None).is_ok(), sound, "{text}");
+    }
+}
