@@ -186,6 +186,15 @@ impl<'z> Work<'z> {
         records.push((rtype, ttl, rdata.into()));
     }
 
+    /// Takes the digest of the version away (RFC 8976): whoever checks the next one would refuse it.
+    pub(crate) fn drop_digest(&mut self) {
+        let apex = self.zone.apex();
+        if self.zone.rrset(apex, RecordType::ZONEMD).is_some() {
+            self.touch(apex)
+                .retain(|entry| entry.0 != RecordType::ZONEMD);
+        }
+    }
+
     /// What all updates changed: records that went and that came.
     pub(crate) fn difference(&self) -> (Vec<RecordBuf>, Vec<RecordBuf>) {
         let names = self.touched.iter();

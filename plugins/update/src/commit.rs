@@ -215,7 +215,7 @@ impl State {
     fn serve(
         &mut self,
         mut steps: Vec<Step<'_>>,
-        work: Work<'_>,
+        mut work: Work<'_>,
         zone: &Zone,
         base: &Zone,
         slot: &Slot,
@@ -227,6 +227,7 @@ impl State {
             false => with_serial(&before, next(zone.soa().serial)),
         };
         let soa = Soa::read(after.as_record()).ok_or(ZoneError::MalformedSoa)?;
+        work.drop_digest();
         let (mut removed, mut added) = work.difference();
         for records in [&mut removed, &mut added] {
             records.retain(|record| record.rtype != RecordType::SOA);

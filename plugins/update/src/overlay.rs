@@ -129,6 +129,10 @@ impl Overlay {
                 builder.add(&soa.owner, soa.rtype, soa.ttl, &soa.rdata)?;
                 continue;
             }
+            // It is of the file's version.
+            if record.rtype == RecordType::ZONEMD && record.owner == base.apex() {
+                continue;
+            }
             let key = key(&record.to_owned());
             if !self.removed.contains(&key) && !self.added.contains_key(&key) {
                 builder.add(record.owner, record.rtype, record.ttl, record.rdata)?;

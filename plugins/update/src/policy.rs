@@ -169,10 +169,14 @@ impl Policy {
                     .ok_or_else(denied)?;
                 continue;
             };
-            // Who signs the zone makes these.
+            // Who signs the zone, or digests it, makes these.
             let of_signer = matches!(
                 rtype,
-                RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3 | RecordType::NSEC3PARAM
+                RecordType::RRSIG
+                    | RecordType::NSEC
+                    | RecordType::NSEC3
+                    | RecordType::NSEC3PARAM
+                    | RecordType::ZONEMD
             );
             let kind = own
                 .iter()

@@ -231,3 +231,36 @@ fn what_cannot_stand_beside_the_files_records_gives_way() {
     assert!(store.attach(&slot, &owner));
     assert_eq!(served(&slot), now, "after a restart");
 }
+
+/// A digest of the file's version is none of the next one's: secondaries would refuse that.
+#[test]
+fn the_files_digest_is_left_out() {
+    let folder = Folder::new("digest");
+    let path = folder.0.join("z.journal");
+    let digest = format!("@ ZONEMD 1 1 1 {}", "ab".repeat(48));
+    let file = |serial| zone(serial, &[&digest]);
+    let slot = Arc::new(Slot::new(apex().wire()));
+    slot.set(file(1));
+    let store = Arc::new(Store::open(&path, &apex()).unwrap());
+    let owner = Owner::new();
+    assert!(store.attach(&slot, &owner));
+    assert_eq!(served(&slot).1, ["example. 60 NS", "example. 60 ZONEMD"]);
+    let change = update(vec![add("a A 192.0.2.1")]);
+    assert_eq!(store.commit(change, Anything).unwrap(), Some(2));
+    let now = |serial| {
+        let now = ["a.example. 60 A", "example. 60 NS"];
+        (serial, now.map(str::to_owned).to_vec())
+    };
+    assert_eq!(served(&slot), now(2));
+    let History::Deltas(deltas) = slot.since(1) else {
+        panic!("what changed is not known");
+    };
+    assert_eq!(shown(&deltas[0].removed), ["example. 60 ZONEMD"]);
+    slot.set(file(5));
+    assert_eq!(served(&slot), now(6));
+    let next = Arc::new(Slot::new(apex().wire()));
+    next.set(file(5));
+    let store = Arc::new(Store::open(&path, &apex()).unwrap());
+    assert!(store.attach(&next, &owner));
+    assert_eq!(served(&next), now(6), "after a restart");
+}
