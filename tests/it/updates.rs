@@ -1,6 +1,7 @@
 //! Dynamic updates: nsupdate, clients of ACME, and a server that is killed while it takes them.
 mod alone;
 mod clients;
+mod gone;
 
 use std::io::Write;
 use std::path::Path;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("updates::expiry", expiry),
         Trial::test("updates::kill", kill),
         Trial::test("updates::one_process", alone::one_process),
+        Trial::test("updates::gone", gone::a_zone_that_went),
     ];
     trials.extend(clients::trials());
     trials

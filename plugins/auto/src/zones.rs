@@ -52,6 +52,8 @@ struct Known {
     slot: Option<Arc<Slot>>,
     /// The version that is served was read from a file that nobody had just written into.
     settled: bool,
+    /// The last look did not see the file: whoever replaces it may be about to put another in its place.
+    missing: bool,
     complaints: Vec<String>,
 }
 
@@ -78,7 +80,7 @@ impl Served {
         self.state().known = known;
     }
 
-    /// Looks at the folder and serves what is there; what came or changed after the first look, when
+    /// Looks at the folder and serves what is there; what came, changed or went after the first look, when
     /// it is the same at two. Reads files: not for the threads that answer queries.
     pub(crate) fn look(&self) -> Look {
         let Some(directory) = &self.config.directory else {
@@ -95,15 +97,21 @@ impl Served {
             }
             present.insert(found.origin.wire().into());
             let known = self.file(&mut state, found);
+            known.missing = false;
             told.extend(known.complaints.iter().cloned());
             changing |= known.changing.is_some();
         }
         let complete = !walked.incomplete && !state.complete;
+        let looked = state.looked;
         (state.looked, state.complete) = (true, !walked.incomplete);
         let came = state.known.len() != known_before;
         let known = state.known.len();
         state.known.retain(|origin, known| {
-            let stays = present.contains(origin) || walked.incomplete;
+            let there = present.contains(origin) || walked.incomplete;
+            let again = looked && !there && !known.missing;
+            known.missing |= !there;
+            changing |= again;
+            let stays = there || again;
             if !stays && known.slot.is_some() {
                 tracing::info!(target: "plugin/auto", "Deleting zone `{}'", known.found.origin);
             }
@@ -136,7 +144,7 @@ impl Served {
     }
 
     /// Follows one file.
-    fn file<'s>(&self, state: &'s mut State, found: Found) -> &'s Known {
+    fn file<'s>(&self, state: &'s mut State, found: Found) -> &'s mut Known {
         let listeners = &state.listeners;
         let known = match state.known.entry(found.origin.wire().into()) {
             Entry::Occupied(known) => {
@@ -153,6 +161,7 @@ impl Served {
                 changing: None,
                 slot: None,
                 settled: false,
+                missing: false,
                 complaints: Vec::new(),
             }),
         };
@@ -294,197 +303,4 @@ impl Catalogue for Served {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::PathBuf;
-    use std::time::Duration;
-
-    use corten_plugin::Zones;
-    use regex::Regex;
-
-    use super::*;
-    use crate::config::Origins;
-
-    /// A folder of one test, gone with it.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("corten-auto-{name}-{}", std::process::id()));
-            fs::create_dir_all(path.join("below")).unwrap();
-            Self(path)
-        }
-
-        /// Writes the zone, or what there is of it.
-        fn write(&self, file: &str, serial: u32, rest: &str) {
-            let text = format!("@ 60 IN SOA ns post {serial} 2 3 4 5\n@ NS ns.other.\n{rest}");
-            fs::write(self.0.join(file), text).unwrap();
-        }
-
-        /// Looks until what came is there, as long as it needs no time.
-        fn look(served: &Served) {
-            let _ = served.look();
-            let _ = served.look();
-        }
-
-        fn served(&self) -> Served {
-            Served::new(Config {
-                zones: Zones::new(vec!["example".parse().unwrap()]),
-                directory: Some(self.0.clone()),
-                origins: Origins::new(Regex::new(r"db\.(.*)").unwrap(), "{1}"),
-                reload: Duration::ZERO,
-            })
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    /// Zones with their serials and how many records they have.
-    fn zones(served: &Served) -> Vec<(String, u32, usize)> {
-        let slots = Catalogue::slots(served);
-        let mut zones: Vec<_> = slots
-            .iter()
-            .map(|slot| {
-                let zone = slot.zone().unwrap();
-                let name = Name::from_wire(slot.apex()).unwrap().to_string();
-                (name, zone.soa().serial, zone.records().count())
-            })
-            .collect();
-        zones.sort();
-        zones
-    }
-
-    #[test]
-    fn zones_stay_while_the_folder_cannot_be_read() {
-        let folder = Folder::new("stay");
-        folder.write("db.a.example", 1, "");
-        folder.write("below/db.b.example", 2, "");
-        folder.write("below/db.other", 2, "");
-        let served = folder.served();
-        Folder::look(&served);
-        let both = [
-            ("a.example.".to_owned(), 1, 2),
-            ("b.example.".to_owned(), 2, 2),
-        ];
-        assert_eq!(zones(&served), both, "the third is none of the directive's");
-        let away = folder.0.with_extension("away");
-        fs::rename(&folder.0, &away).unwrap();
-        Folder::look(&served);
-        assert_eq!(zones(&served), both);
-        fs::rename(&away, &folder.0).unwrap();
-        fs::remove_file(folder.0.join("db.a.example")).unwrap();
-        Folder::look(&served);
-        assert_eq!(zones(&served), both[1..]);
-    }
-
-    #[test]
-    fn a_file_that_is_being_written_is_not_served_before_it_is_whole() {
-        let folder = Folder::new("whole");
-        folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2");
-        let served = folder.served();
-        Folder::look(&served);
-        assert_eq!(zones(&served), [], "it is no zone");
-        folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2.2");
-        Folder::look(&served);
-        assert_eq!(zones(&served), [], "its last line does not end");
-        assert_eq!(served.look(), Look::Again, "it may never do");
-        folder.write("db.a.example", 1, "www A 192.0.2.1\nftp A 192.0.2.2\n");
-        Folder::look(&served);
-        assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 4)]);
-        folder.write(
-            "db.a.example",
-            1,
-            "www A 192.0.2.1\nftp A 192.0.2.2\nmail A 192.0.2.3\n",
-        );
-        Folder::look(&served);
-        assert_eq!(
-            zones(&served),
-            [("a.example.".to_owned(), 1, 5)],
-            "the serial is the same, but the file was being written when it was read"
-        );
-    }
-
-    #[test]
-    fn a_zone_is_replaced_when_its_file_is_left_alone() {
-        let folder = Folder::new("alone");
-        folder.write("db.a.example", 1, "www A 192.0.2.1\n");
-        let served = folder.served();
-        assert_eq!(served.look(), Look::Done, "at the start nothing is better");
-        folder.write("db.a.example", 2, "");
-        assert_eq!(served.look(), Look::Again);
-        folder.write("db.a.example", 2, "www A 192.0.2.1\n");
-        assert_eq!(served.look(), Look::Again);
-        folder.write("db.b.example", 1, "");
-        folder.write("db.a.example", 2, "www A 192.0.2.1\nftp A 192.0.2.2\n");
-        assert_eq!(served.look(), Look::Again);
-        assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 3)]);
-        assert_eq!(served.look(), Look::Done);
-        let both = [
-            ("a.example.".to_owned(), 2, 4),
-            ("b.example.".to_owned(), 1, 2),
-        ];
-        assert_eq!(zones(&served), both);
-    }
-
-    #[test]
-    fn a_version_with_the_same_serial_is_none() {
-        let folder = Folder::new("serial");
-        let path = folder.0.join("db.a.example");
-        let long_ago = SystemTime::now() - Duration::from_secs(1_000);
-        let age = |seconds| {
-            let file = fs::File::options().append(true).open(&path).unwrap();
-            file.set_modified(long_ago + Duration::from_secs(seconds))
-                .unwrap();
-        };
-        folder.write("db.a.example", 1, "");
-        age(1);
-        let served = folder.served();
-        Folder::look(&served);
-        let slot = Catalogue::slot(&served, b"\x01a\x07example\x00").unwrap();
-        folder.write("db.a.example", 1, "www A 192.0.2.1\n");
-        age(2);
-        Folder::look(&served);
-        assert_eq!(zones(&served), [("a.example.".to_owned(), 1, 2)]);
-        folder.write("db.a.example", 0, "www A 192.0.2.1\n");
-        age(3);
-        Folder::look(&served);
-        assert_eq!(zones(&served), [("a.example.".to_owned(), 0, 3)]);
-        assert_eq!(slot.zone().unwrap().soa().serial, 0, "it is the same slot");
-    }
-
-    #[test]
-    fn listeners_hear_of_zones_that_come() {
-        struct Hears(Mutex<Vec<Box<[u8]>>>);
-
-        impl Listener for Hears {
-            fn changed(&self, slot: &Slot) {
-                self.0.lock().unwrap().push(slot.apex().into());
-            }
-        }
-
-        let folder = Folder::new("hear");
-        folder.write("db.a.example", 1, "");
-        let served = folder.served();
-        Folder::look(&served);
-        let hears = Arc::new(Hears(Mutex::default()));
-        let listener: Arc<dyn Listener> = hears.clone();
-        served.listen(&listener);
-        folder.write("db.b.example", 1, "");
-        folder.write("db.a.example", 2, "");
-        Folder::look(&served);
-        let mut heard = hears.0.lock().unwrap().clone();
-        heard.sort();
-        assert_eq!(
-            heard,
-            [
-                (*b"\x01a\x07example\x00").into(),
-                Box::from(*b"\x01b\x07example\x00")
-            ] as [Box<[u8]>; 2]
-        );
-    }
-}
+mod tests;

@@ -48,6 +48,8 @@ struct State {
     refreshed: Option<Instant>,
     /// Who says that there is a newer version.
     notified_by: Option<IpAddr>,
+    /// The copy on disk could not be written: it is an older version, or none.
+    uncopied: bool,
 }
 
 /// When what is to be done next.
@@ -132,6 +134,7 @@ impl Held {
             state: Mutex::new(State {
                 refreshed: like.and_then(Self::refreshed),
                 notified_by: None,
+                uncopied: like.is_some_and(|like| !like.has_copy()),
             }),
         })
     }
@@ -143,6 +146,16 @@ impl Held {
 
     pub(crate) fn set_refreshed(&self, when: Instant) {
         self.state().refreshed = Some(when);
+    }
+
+    /// Whether the copy on disk, if there is to be one, is the version that is served.
+    pub(crate) fn has_copy(&self) -> bool {
+        !self.state().uncopied
+    }
+
+    /// Whether it could be written.
+    pub(crate) fn set_copied(&self, copied: bool) {
+        self.state().uncopied = !copied;
     }
 
     /// A primary says that there is a newer version.

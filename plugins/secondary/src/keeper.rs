@@ -52,6 +52,8 @@ enum News {
     /// Nothing newer.
     None,
     Newer,
+    /// A version before ours, which confirms nothing: ours may be nobody's any more.
+    Older(u32),
 }
 
 /// Why a version that came is not served.
@@ -281,7 +283,7 @@ impl Keeper {
             };
             match held.until_done(refresh, || expire(held)).await {
                 Ok(News::Newer) => schedule.succeeded(),
-                Ok(News::None) => {
+                Ok(_) => {
                     schedule.succeeded();
                     if let Some(client) = notifier {
                         in_vain = true;
@@ -314,6 +316,14 @@ impl Keeper {
             match self.ask(held, primary).await {
                 Ok(News::Newer) => return Ok(News::Newer),
                 Ok(News::None) => news = Some(News::None),
+                Ok(News::Older(serial)) => {
+                    let (zone, server) = (&held.name, primary.address);
+                    tracing::info!(
+                        target: "plugin/secondary",
+                        "{server} has an older version of {zone}: serial {serial}"
+                    );
+                    last = format!("{server} has an older version, serial {serial}");
+                }
                 Err(error) => {
                     let (zone, server) = (&held.name, primary.address);
                     tracing::error!(target: "plugin/file", "Failed to transfer `{zone}' from \"{server}\": {error}");
@@ -351,17 +361,11 @@ impl Keeper {
                 tracing::warn!(target: "plugin/secondary", "Left out {strays} records from {} that are not in {zone}", primary.address);
             }
             if let Received::Current(serial) = answered.received {
-                if have
-                    .as_ref()
-                    .is_some_and(|have| have.soa().serial != serial)
-                {
-                    tracing::info!(
-                        target: "plugin/secondary",
-                        "{} has an older version of {}: serial {serial}", primary.address, held.name
-                    );
-                }
+                let Some(have) = have.filter(|have| have.soa().serial == serial) else {
+                    return Ok(News::Older(serial));
+                };
                 held.set_refreshed(Instant::now());
-                self.touch_copy(held).await;
+                keep_copy(held, have, false).await;
                 return Ok(News::None);
             }
             let are_changes = matches!(answered.received, Received::Changes(_));
@@ -408,26 +412,9 @@ impl Keeper {
             None => held.slot.set(Arc::clone(&zone)),
         }
         tracing::info!(target: "plugin/file", "Transferred: {} from {}", held.name, primary.address);
-        if let Some(store) = held.source.store.clone() {
-            let name = held.name.clone();
-            let written = aside(move || store.write(&name, &zone)).await;
-            if let Ok(Err(error)) = written {
-                tracing::error!(target: "plugin/secondary", "Copy of {} was not written: {error}", held.name);
-            }
-        }
+        keep_copy(held, zone, true).await;
         if let Some(members) = fit.members {
             self.apply_catalog(&held.name, &held.source, members);
-        }
-    }
-
-    async fn touch_copy(&self, held: &Held) {
-        let Some(store) = held.source.store.clone() else {
-            return;
-        };
-        let name = held.name.clone();
-        let touched = aside(move || store.touch(&name)).await;
-        if let Ok(Err(error)) = touched {
-            tracing::warn!(target: "plugin/secondary", "Copy of {}: {error}", held.name);
         }
     }
 
@@ -438,6 +425,24 @@ impl Keeper {
                 .sources
                 .iter()
                 .any(|source| Arc::ptr_eq(source, &held.source))
+    }
+}
+
+/// Has the copy on disk be this version, which is the primary's now; it is there already unless it is new, or
+/// could not be written before.
+async fn keep_copy(held: &Held, zone: Arc<Zone>, is_new: bool) {
+    let Some(store) = held.source.store.clone() else {
+        return;
+    };
+    let (name, write) = (held.name.clone(), is_new || !held.has_copy());
+    let kept = aside(move || match write {
+        false if store.touch(&name).is_ok() => Ok(()),
+        _ => store.write(&name, &zone),
+    });
+    let Ok(kept) = kept.await else { return };
+    held.set_copied(kept.is_ok());
+    if let Err(error) = kept {
+        tracing::error!(target: "plugin/secondary", "Copy of {} was not written: {error}", held.name);
     }
 }
 

@@ -28,8 +28,8 @@ use std::sync::Arc;
 
 use corten_plugin::wire::{Opcode, Rcode};
 use corten_plugin::{
-    BoxError, Context, Directive, Exchange, Flow, Next, Phase, Plugin, Setup, SetupError, Stop,
-    async_trait,
+    BoxError, Context, Directive, Exchange, Flow, Next, Pace, Phase, Plugin, Setup, SetupError,
+    Stop, async_trait,
 };
 use corten_zone::{Catalogue, Listener, Slot};
 use corten_zone_answer::{answer, follow, refused};
@@ -70,15 +70,21 @@ impl Secondary {
             .key
             .as_ref()
             .is_none_or(|key| signer.is_some_and(|signer| signer.is(&key.name, key.mark())));
+        // Anybody can send these.
+        static PACE: Pace = Pace::new(10);
         if !held.source.is_primary(client) {
-            tracing::info!(target: "plugin/file", "Dropping notify from {client} for {zone}");
+            if PACE.admits() {
+                tracing::info!(target: "plugin/file", "Dropping notify from {client} for {zone}");
+            }
             return Flow::Drop;
         }
         if !is_signed {
-            tracing::info!(
-                target: "plugin/file",
-                "Refusing notify from {client} for {zone}: it is not signed with the zone's key"
-            );
+            if PACE.admits() {
+                tracing::info!(
+                    target: "plugin/file",
+                    "Refusing notify from {client} for {zone}: it is not signed with the zone's key"
+                );
+            }
             return ex.answer(Rcode::NOTAUTH);
         }
         tracing::info!(target: "plugin/file", "Notify from {client} for {zone}: checking transfer");

@@ -86,7 +86,7 @@ impl Signer {
         let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
         let newer = modified(&config.source) > modified(&signed);
         before
-            .why(&config.keys, now())
+            .why(&config.keys, (config.denial, config.digest), now())
             .or_else(|| newer.then_some(Why::Changed))
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use corten_dnssec::key::SigningKey;
 use corten_dnssec::rrsig::{Rrsig, Validity};
+use corten_dnssec::zone::{Denial, Digest};
 use corten_plugin::wire::{Name, RecordType};
 use corten_zone::{Record, Soa, ZoneError, master, serial_newer};
 use time::OffsetDateTime;
@@ -67,6 +68,8 @@ pub(crate) enum Why {
     Unsigned,
     /// Other keys signed.
     OtherKeys,
+    /// It has other denials, or a digest that it is not to have, or none.
+    OtherForm,
     /// The zone file is newer than its signed form.
     Changed,
 }
@@ -133,6 +136,7 @@ impl fmt::Display for Why {
             ),
             Self::Unsigned => write!(f, "no SOA RRSIG found in first {RECORDS_MAX} records"),
             Self::OtherKeys => f.write_str("it was signed with other keys"),
+            Self::OtherForm => f.write_str("'denial' or 'zonemd' is another one"),
             Self::Changed => f.write_str("the zone file has changed"),
         }
     }
@@ -145,6 +149,8 @@ pub(crate) struct Before {
     pub(crate) serial: Option<u32>,
     /// Times and key tag of each signature over the SOA record.
     signatures: Vec<(Validity, u16)>,
+    /// What the apex says of its form; nothing where it has too many records to be looked through.
+    form: Option<(Denial, Digest)>,
 }
 
 impl Before {
@@ -161,9 +167,13 @@ impl Before {
             return Err(format!("open {}: {what}", path.display()));
         }
         let (mut before, mut records, mut enough) = (Self::default(), 0, false);
+        let (mut denial, mut digest, mut behind_apex) = (Denial::Nsec, Digest::None, false);
         let read = master::records_of(path, origin.wire(), &mut |record| {
             records += 1;
+            behind_apex |= !record.owner.eq_ignore_ascii_case(origin.wire());
             match record.rtype {
+                RecordType::NSEC3PARAM => denial = Denial::Nsec3,
+                RecordType::ZONEMD => digest = Digest::Zonemd,
                 RecordType::SOA => {
                     let soa = Soa::read(Record {
                         owner: &record.owner,
@@ -188,14 +198,17 @@ impl Before {
                 false => Ok(()),
             }
         });
-        match read {
-            Err(error) if !enough => Err(error.to_string()),
-            _ => Ok(before),
+        if let Err(error) = read
+            && !enough
+        {
+            return Err(error.to_string());
         }
+        before.form = (behind_apex || !enough).then_some((denial, digest));
+        Ok(before)
     }
 
     /// Why the zone is to be signed again; nothing if its signatures are good.
-    pub(crate) fn why(&self, keys: &[SigningKey], now: i64) -> Option<Why> {
+    pub(crate) fn why(&self, keys: &[SigningKey], form: (Denial, Digest), now: i64) -> Option<Why> {
         if self.signatures.is_empty() {
             return Some(Why::Unsigned);
         }
@@ -221,7 +234,12 @@ impl Before {
             .signatures
             .iter()
             .all(|(_, tag)| keys.iter().any(|key| key.public().tag() == *tag));
-        (!known || !keys.iter().all(signed)).then_some(Why::OtherKeys)
+        if !known || !keys.iter().all(signed) {
+            return Some(Why::OtherKeys);
+        }
+        self.form
+            .is_some_and(|own| own != form)
+            .then_some(Why::OtherForm)
     }
 
     /// The serial of a zone that is signed now: the time, or what comes behind the last one if that is
@@ -240,6 +258,7 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
+    const FORM: (Denial, Digest) = (Denial::Nsec, Digest::None);
 
     fn before(inception: i64, expiration: i64, tags: &[u16]) -> Before {
         let validity = Validity {
@@ -249,6 +268,7 @@ mod tests {
         Before {
             serial: None,
             signatures: tags.iter().map(|tag| (validity, *tag)).collect(),
+            form: None,
         }
     }
 
@@ -290,7 +310,7 @@ mod tests {
                 Some("no SOA RRSIG found in first 100 records"),
             ),
         ] {
-            let why = before(inception, expiration, tags).why(&keys(), NOW);
+            let why = before(inception, expiration, tags).why(&keys(), FORM, NOW);
             match (why, expected) {
                 (None, None) => (),
                 (Some(why), Some(expected)) => assert!(why.to_string().contains(expected), "{why}"),
@@ -299,12 +319,49 @@ mod tests {
         }
     }
 
+    /// What the Corefile says of the form is looked at as well, not only how old the signatures are.
+    #[test]
+    fn a_zone_of_another_form_is_signed_again() {
+        let path = std::env::temp_dir().join(format!("corten-form-{}", std::process::id()));
+        let origin: Name = "isle.example".parse().unwrap();
+        let signature = "SOA 13 2 60 20270214000000 20270114000000 33831 isle.example. YWJj";
+        let head = format!("@ 60 SOA ns post 1 2 3 4 5\n@ 60 RRSIG {signature}\n");
+        let forms = [Denial::Nsec, Denial::Nsec3]
+            .into_iter()
+            .flat_map(|denial| [Digest::None, Digest::Zonemd].map(|digest| (denial, digest)));
+        for form in forms.clone() {
+            let mut text = head.clone();
+            if form.0 == Denial::Nsec3 {
+                text.push_str("@ 0 NSEC3PARAM 1 0 0 -\n");
+            }
+            if form.1 == Digest::Zonemd {
+                text.push_str(&format!("@ 60 ZONEMD 1 1 1 {}\n", "ab".repeat(48)));
+            }
+            text.push_str("a 60 A 192.0.2.1\n");
+            std::fs::write(&path, &text).unwrap();
+            let before = Before::read(&path, &origin).unwrap();
+            for wanted in forms.clone() {
+                let why = before.why(&keys(), wanted, NOW);
+                let expected = (wanted != form).then_some(Why::OtherForm);
+                assert_eq!(why, expected, "{form:?}, {wanted:?}");
+            }
+        }
+        // An apex of more records than are looked through.
+        let many = (0..RECORDS_MAX).map(|number| format!("@ 60 TXT {number}\n"));
+        std::fs::write(&path, head + &many.collect::<String>()).unwrap();
+        let before = Before::read(&path, &origin).unwrap();
+        for wanted in forms {
+            assert_eq!(before.why(&keys(), wanted, NOW), None);
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
     #[test]
     fn serials_go_up() {
         let serial = |last| {
             Before {
                 serial: last,
-                signatures: Vec::new(),
+                ..Before::default()
             }
             .next_serial(NOW)
         };

@@ -63,14 +63,14 @@ impl Policies {
         Ok(Self(all))
     }
 
-    /// Everybody may have these zones.
+    /// Everybody may have these zones, and these are told of changes.
     #[cfg(test)]
-    pub(crate) fn everybody(zones: Zones) -> Self {
+    pub(crate) fn everybody(zones: Zones, notified: Vec<SocketAddr>) -> Self {
         Self(vec![Policy {
             zones,
             admitted: Vec::new(),
             anybody: true,
-            notified: Vec::new(),
+            notified,
             source: None,
             keys: Vec::new(),
             catalog: None,

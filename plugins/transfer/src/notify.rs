@@ -1,8 +1,8 @@
 //! Telling others that a zone has changed (RFC 1996).
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use corten_plugin::unix_seconds;
@@ -22,8 +22,8 @@ use crate::config::Policies;
 const TRIES: u32 = 3;
 /// How long the first answer is waited for; then twice and four times as long.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Servers that are told at the same time.
-const UNDER_WAY_MAX: usize = 64;
+/// Zones that one server is told of at the same time.
+const UNDER_WAY_MAX: usize = 16;
 /// Octets of the largest answer.
 const ANSWER_OCTETS_MAX: usize = 1232;
 
@@ -32,6 +32,9 @@ pub(crate) struct Notifier {
     policies: Arc<Policies>,
     /// Those that others have not been told of yet; one that changes twice is told of once.
     pending: Mutex<BTreeMap<Box<[u8]>, Name>>,
+    /// Servers that are being told, each of a zone, and whether that has changed once more: one that does not
+    /// answer takes no room from others, however often the zone changes.
+    under_way: Mutex<HashMap<(Name, SocketAddr), bool>>,
     wake: Notify,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -61,6 +64,7 @@ impl Notifier {
         Arc::new(Self {
             policies,
             pending: Mutex::default(),
+            under_way: Mutex::default(),
             wake: Notify::new(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -99,8 +103,54 @@ impl Notifier {
         self.tasks.wait().await;
     }
 
-    async fn run(&self) {
-        let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+    fn under_way(&self) -> MutexGuard<'_, HashMap<(Name, SocketAddr), bool>> {
+        let under_way = self.under_way.lock();
+        under_way.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody tells the server of the zone yet; whoever does is told to do it again.
+    fn begins(&self, told: &(Name, SocketAddr)) -> bool {
+        let mut under_way = self.under_way();
+        let known = under_way.get_mut(told).map(|again| *again = true);
+        if known.is_none() {
+            under_way.insert(told.clone(), false);
+        }
+        known.is_none()
+    }
+
+    /// Whether the zone has not changed since the server was told.
+    fn ends(&self, told: &(Name, SocketAddr)) -> bool {
+        let mut under_way = self.under_way();
+        let again = under_way.get_mut(told).is_some_and(std::mem::take);
+        if !again {
+            under_way.remove(told);
+        }
+        !again
+    }
+
+    /// Tells a server of a zone as often as that changes meanwhile.
+    async fn tell(
+        &self,
+        told: &(Name, SocketAddr),
+        source: Option<IpAddr>,
+        key: Option<&Arc<Key>>,
+    ) {
+        let (name, server) = told;
+        loop {
+            if let Err(error) = tell(name, *server, source, key).await {
+                tracing::warn!(
+                    target: "plugin/transfer",
+                    "notify for zone \"{name}\" was not accepted by \"{server}\": {error}"
+                );
+            }
+            if self.ends(told) {
+                return;
+            }
+        }
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut rooms: HashMap<SocketAddr, Arc<Semaphore>> = HashMap::new();
         loop {
             self.wake.notified().await;
             let zones =
@@ -110,20 +160,24 @@ impl Notifier {
                     continue;
                 };
                 for &server in &policy.notified {
-                    let Ok(room) = Arc::clone(&room).acquire_owned().await else {
-                        return;
-                    };
-                    let (name, source) = (name.clone(), policy.source);
-                    let (key, stopped) = (policy.keys.first().cloned(), self.stopped.clone());
+                    let told = (name.clone(), server);
+                    if !self.begins(&told) {
+                        continue;
+                    }
+                    // One that does not answer keeps nobody else waiting.
+                    let room = rooms
+                        .entry(server)
+                        .or_insert_with(|| Arc::new(Semaphore::new(UNDER_WAY_MAX)));
+                    let room = Arc::clone(room);
+                    let (notifier, source) = (Arc::clone(&self), policy.source);
+                    let key = policy.keys.first().cloned();
                     self.tasks.spawn(async move {
-                        let _room = room;
-                        let told = tell(&name, server, source, key.as_ref());
-                        if let Some(Err(error)) = stopped.run_until_cancelled(told).await {
-                            tracing::warn!(
-                                target: "plugin/transfer",
-                                "notify for zone \"{name}\" was not accepted by \"{server}\": {error}"
-                            );
-                        }
+                        let telling = async {
+                            // Never closed.
+                            let _room = room.acquire().await;
+                            notifier.tell(&told, source, key.as_ref()).await;
+                        };
+                        notifier.stopped.run_until_cancelled(telling).await;
                     });
                 }
             }
@@ -217,7 +271,11 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    use corten_plugin::Zones;
     use corten_tsig::{Keyring, Record, Secret, verify};
+    use corten_zone::Builder;
 
     async fn server() -> (UdpSocket, SocketAddr) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -290,5 +348,53 @@ mod tests {
             assert_eq!(format!("{told:?}"), result);
             assert_eq!(answered, rcodes.len());
         }
+    }
+
+    fn slot(name: &Name, serial: u32) -> Slot {
+        let mut builder = Builder::new(name.wire());
+        let mut soa = vec![0, 0];
+        soa.extend([serial, 0, 0, 0, 0].map(u32::to_be_bytes).concat());
+        builder.add(name.wire(), RecordType::SOA, 60, &soa).unwrap();
+        let slot = Slot::new(name.wire());
+        slot.set(Arc::new(builder.build().unwrap()));
+        slot
+    }
+
+    /// A secondary that is down delays the NOTIFYs of no other, and is not asked more often because a zone changes
+    /// more often.
+    #[tokio::test]
+    async fn who_does_not_answer_keeps_nobody_waiting() {
+        const ZONES: usize = 200;
+        let (_dead, silent) = server().await;
+        let (socket, address) = server().await;
+        let zones = Zones::new(vec![Name::root()]);
+        let policies = Policies::everybody(zones, vec![silent, address]);
+        let notifier = Notifier::new(Arc::new(policies));
+        notifier.start();
+        let live = async {
+            let (mut heard, mut buffer) = (HashSet::new(), [0; 512]);
+            while heard.len() < ZONES {
+                let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+                let reply = &mut buffer[..length];
+                reply[2] |= 0x80;
+                reply[3] = 0;
+                socket.send_to(reply, from).await.unwrap();
+                heard.insert(reply[12..].to_vec());
+            }
+        };
+        let slots: Vec<_> = (0..ZONES)
+            .map(|number| slot(&format!("z{number}.example").parse().unwrap(), 1))
+            .collect();
+        slots.iter().for_each(|slot| notifier.note(slot));
+        // The silent one is given up after 14 seconds at the earliest.
+        let heard = timeout(Duration::from_secs(12), live).await;
+        assert!(heard.is_ok(), "the other one is not told in time");
+        for _ in 0..10 {
+            notifier.note(&slots[0]);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let silent = |told: &&(Name, SocketAddr)| told.1 == silent;
+        assert_eq!(notifier.under_way().keys().filter(silent).count(), ZONES);
+        notifier.stop().await;
     }
 }

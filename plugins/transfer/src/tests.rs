@@ -57,9 +57,8 @@ fn zone(serial: u32, hosts: std::ops::Range<u32>) -> Arc<Zone> {
 }
 
 fn transfer(slot: &Arc<Slot>) -> Transfer {
-    let policies = Arc::new(Policies::everybody(Zones::new(vec![
-        "example".parse().unwrap(),
-    ])));
+    let zones = Zones::new(vec!["example".parse().unwrap()]);
+    let policies = Arc::new(Policies::everybody(zones, Vec::new()));
     let policies_for_catalogs = Arc::clone(&policies);
     Transfer {
         notifier: Notifier::new(Arc::clone(&policies)),

@@ -5,6 +5,7 @@ use corten_plugin::wire::{Rcode, RecordType};
 use corten_zone::{Names, Record, RecordBuf, Soa, Zone, serial_newer};
 
 use crate::message::{Change, Prerequisite, Update};
+use crate::overlay::{is_single, may_stand_beside_alias};
 
 /// A record of one name.
 type Entry = (RecordType, u32, Box<[u8]>);
@@ -112,9 +113,13 @@ impl<'z> Work<'z> {
         Ok(())
     }
 
+    pub(crate) fn is_apex(&self, owner: &[u8]) -> bool {
+        owner == self.zone.apex()
+    }
+
     /// Does one step (RFC 2136 section 3.4.2).
     pub(crate) fn change(&mut self, change: &Change) {
-        let at_apex = change.owner() == self.zone.apex();
+        let at_apex = self.is_apex(change.owner());
         match change {
             Change::Add {
                 owner,
@@ -144,18 +149,12 @@ impl<'z> Work<'z> {
 
     fn add(&mut self, owner: &[u8], rtype: RecordType, ttl: u32, rdata: &[u8], at_apex: bool) {
         let records = self.touch(owner);
-        // RFC 4035 section 2.5: these may stand beside an alias.
-        let beside = |rtype| {
-            matches!(
-                rtype,
-                RecordType::RRSIG | RecordType::NSEC | RecordType::KEY
-            )
-        };
         let alias = rtype == RecordType::CNAME;
-        if !beside(rtype)
-            && records
-                .iter()
-                .any(|entry| !beside(entry.0) && (entry.0 == RecordType::CNAME) != alias)
+        let mut others = records
+            .iter()
+            .filter(|entry| !may_stand_beside_alias(entry.0));
+        if !may_stand_beside_alias(rtype)
+            && others.any(|entry| (entry.0 == RecordType::CNAME) != alias)
         {
             return;
         }
@@ -178,17 +177,22 @@ impl<'z> Work<'z> {
                 return;
             }
         }
-        // There is one of these at a name (RFC 2181 section 10.1, RFC 6672 section 2.4).
-        let single = matches!(
-            rtype,
-            RecordType::SOA | RecordType::CNAME | RecordType::DNAME
-        );
+        let single = is_single(rtype);
         records.retain(|entry| entry.0 != rtype || !(single || same(rtype, &entry.2, rdata)));
         // RFC 2181 section 5.2: an RRset has one TTL.
         for entry in records.iter_mut().filter(|entry| entry.0 == rtype) {
             entry.1 = ttl;
         }
         records.push((rtype, ttl, rdata.into()));
+    }
+
+    /// Takes the digest of the version away (RFC 8976): whoever checks the next one would refuse it.
+    pub(crate) fn drop_digest(&mut self) {
+        let apex = self.zone.apex();
+        if self.zone.rrset(apex, RecordType::ZONEMD).is_some() {
+            self.touch(apex)
+                .retain(|entry| entry.0 != RecordType::ZONEMD);
+        }
     }
 
     /// What all updates changed: records that went and that came.

@@ -25,7 +25,7 @@ pub(crate) enum Refusal {
     Rcode(Rcode),
     /// There would be too many challenges at a name, or altogether.
     Challenges,
-    /// A key for challenges would delete a name that has other records.
+    /// A key would delete a name that has records of types which it may not change.
     Others,
     /// The zone is signed by its file: nobody here could sign the change.
     Signed,
@@ -215,7 +215,7 @@ impl State {
     fn serve(
         &mut self,
         mut steps: Vec<Step<'_>>,
-        work: Work<'_>,
+        mut work: Work<'_>,
         zone: &Zone,
         base: &Zone,
         slot: &Slot,
@@ -227,6 +227,7 @@ impl State {
             false => with_serial(&before, next(zone.soa().serial)),
         };
         let soa = Soa::read(after.as_record()).ok_or(ZoneError::MalformedSoa)?;
+        work.drop_digest();
         let (mut removed, mut added) = work.difference();
         for records in [&mut removed, &mut added] {
             records.retain(|record| record.rtype != RecordType::SOA);

@@ -70,10 +70,12 @@ impl Journal {
             octets.clone_from(&head);
         }
         let Some(mut rest) = octets.strip_prefix(&head[..]) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "is no journal of this zone",
-            ));
+            let what = match octets.starts_with(MAGIC) {
+                true => "is the journal of another zone",
+                // Or of a version of ours that writes other ones.
+                false => "is no journal, or none that this version reads",
+            };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         };
         let mut entries = Vec::new();
         while let Some((entry, behind)) = entry(rest) {
@@ -141,11 +143,13 @@ impl Journal {
     pub(crate) fn compact(&mut self, apex: &[u8], entry: &Entry) -> io::Result<()> {
         let entry = framed(entry)?;
         let octets = [MAGIC, &[apex.len() as u8][..], apex, &entry].concat();
-        // Beside it first: once the file is another one, nothing may go into the old one.
-        self.file = replace(&self.path, &octets)?;
+        let new = Beside::write(&self.path, &octets)?;
+        new.put()?;
+        // From here on nothing may go into the old file, whatever becomes of the folder.
+        self.file = new.file;
         self.octets = octets.len() as u64;
         self.torn = false;
-        Ok(())
+        new.folder.sync_all()
     }
 }
 
@@ -153,41 +157,72 @@ impl Journal {
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     if !folder.is_dir() {
         fs::create_dir_all(folder)?;
-        sync_parent(folder)?;
+        parent(folder)?.sync_all()?;
     }
     Ok(())
 }
 
-/// A name is on disk only when its folder is.
-fn sync_parent(path: &Path) -> io::Result<()> {
+/// The folder that a name is in: a name is on disk only when that is.
+fn parent(path: &Path) -> io::Result<File> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    File::open(folder.unwrap_or_else(|| Path::new(".")))
 }
 
-/// Writes a file whole or not at all, for the owner's eyes; returns it, open for more.
-pub(crate) fn replace(path: &Path, octets: &[u8]) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // Behind the whole name: `db.a.new` may be another zone's file.
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new~");
-    let new = PathBuf::from(new);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => (),
+/// Writes a file whole or not at all, for the owner's eyes.
+pub(crate) fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let new = Beside::write(path, octets)?;
+    new.put()?;
+    new.folder.sync_all()
+}
+
+/// A file beside its place, on disk.
+struct Beside<'p> {
+    path: PathBuf,
+    place: &'p Path,
+    /// Open for more.
+    file: File,
+    /// Opened before anything changes: there may be no room for another open file later.
+    folder: File,
+}
+
+impl<'p> Beside<'p> {
+    fn write(place: &'p Path, octets: &[u8]) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        // Behind the whole name: `db.a.new` may be another zone's file.
+        let mut path = place.as_os_str().to_owned();
+        path.push(".new~");
+        let path = PathBuf::from(path);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => (),
+        }
+        let folder = parent(place)?;
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .append(true)
+            .create_new(true)
+            .mode(0o640)
+            .open(&path)?;
+        let written = file.write_all(octets).and_then(|()| file.sync_all());
+        if let Err(error) = written {
+            // What is left of it would be in the way where the disk is full.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        Ok(Self {
+            path,
+            place,
+            file,
+            folder,
+        })
     }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .append(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(&new)?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_parent(path)?;
-    Ok(file)
+
+    /// Moves it to its place.
+    fn put(&self) -> io::Result<()> {
+        fs::rename(&self.path, self.place)
+    }
 }
 
 fn checksum(octets: &[u8]) -> [u8; 8] {

@@ -24,7 +24,7 @@ mod owner;
 mod policy;
 mod store;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -110,7 +110,7 @@ impl Shared {
         folders.claim(folder, "write_back")
     }
 
-    /// Takes charge of every zone of the block that is made here. Blocks.
+    /// Takes charge of every zone of the block that is made here, and of none that has gone. Blocks.
     fn attach(&self) {
         let slots: Vec<_> = {
             let catalogues = lock(&self.catalogues);
@@ -119,15 +119,17 @@ impl Shared {
                 .flat_map(|catalogue| catalogue.slots())
                 .collect()
         };
-        for slot in slots {
+        let there: HashSet<&[u8]> = slots.iter().map(|slot| slot.apex()).collect();
+        lock(&self.stores).retain(|apex, _| there.contains(&**apex));
+        for slot in &slots {
             let Ok(apex) = Name::from_wire(slot.apex()) else {
                 continue;
             };
             if self.config.zones.matches(&apex).is_some()
-                && let Err(error) = self.attach_one(&slot, &apex)
+                && let Err(error) = self.attach_one(slot, &apex)
                 && lock(&self.told).insert(slot.apex().into(), error.clone()) != Some(error.clone())
             {
-                tracing::error!(target: "plugin/update", "{error}; zone \"{apex}\" takes no updates");
+                tracing::error!(target: "plugin/update", "{error}; zone \"{apex}\" takes no updates and is served without those that it had");
             }
         }
     }
@@ -220,7 +222,7 @@ impl Shared {
             ),
             Err(Refusal::Others) => refuse(
                 Rcode::REFUSED,
-                "a name to be deleted has more than challenges".to_owned(),
+                "a name to be deleted has records that the key may not change".to_owned(),
             ),
             Err(Refusal::Signed) => refuse(
                 Rcode::REFUSED,

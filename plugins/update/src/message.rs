@@ -1,6 +1,7 @@
 //! An update message taken apart (RFC 2136 sections 2 and 3).
 use corten_plugin::wire::message::{Found, Message};
-use corten_plugin::wire::text::{TTL_MAX, is_sound};
+use corten_plugin::wire::text::TTL_MAX;
+use corten_plugin::wire::text::write::has_fields;
 use corten_plugin::wire::{Class, Name, Rcode, RecordType, Section};
 use corten_zone::is_in;
 
@@ -125,7 +126,8 @@ fn change(found: &Found, apex: &Name) -> Result<Change, Rcode> {
         return Err(Rcode::FORMERR);
     }
     Ok(match found.class {
-        Class::IN if !any && is_rdata(rtype, &found.rdata) => Change::Add {
+        // What others cannot read, secondaries for one, is nothing to serve.
+        Class::IN if !any && has_fields(rtype, &found.rdata) => Change::Add {
             owner,
             rtype,
             // RFC 2181 section 8.
@@ -141,19 +143,4 @@ fn change(found: &Found, apex: &Name) -> Result<Change, Rcode> {
         }
         _ => return Err(Rcode::FORMERR),
     })
-}
-
-/// Whether octets can be RDATA of this type.
-fn is_rdata(rtype: RecordType, rdata: &[u8]) -> bool {
-    if rtype != RecordType::TXT && rtype != RecordType::SPF {
-        return is_sound(rtype, rdata);
-    }
-    let mut rest = rdata;
-    while let [length, behind @ ..] = rest {
-        let Some(behind) = behind.get(usize::from(*length)..) else {
-            return false;
-        };
-        rest = behind;
-    }
-    !rdata.is_empty()
 }

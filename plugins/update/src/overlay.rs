@@ -53,6 +53,44 @@ impl Overlay {
         }
     }
 
+    /// Forgets what a version of the file has done with: a record that was deleted and that it does not have,
+    /// and one that was added where it now has a CNAME record, or the other way round. What an update to the
+    /// version would not add (RFC 2136 section 3.4.2.2) gives way. Returns whether anything was forgotten, and
+    /// the names that lost something.
+    pub(crate) fn fit(&mut self, zone: &Zone) -> (bool, BTreeSet<Box<[u8]>>) {
+        let before = self.removed.len();
+        self.removed.retain(|key| in_zone(zone, key));
+        let removed = &self.removed;
+        let gives_way = |(owner, rtype, _): &Key| {
+            let records = zone.node(owner).into_iter().flat_map(|node| node.records());
+            let alias = |rtype| rtype == RecordType::CNAME;
+            let mut others = records.filter(|record| {
+                alias(record.rtype) != alias(*rtype)
+                    && !may_stand_beside_alias(record.rtype)
+                    && !removed.contains(&key(&record.to_owned()))
+            });
+            !may_stand_beside_alias(*rtype) && others.next().is_some()
+        };
+        let mut lost = BTreeSet::new();
+        self.added.retain(|key, _| {
+            let gone = gives_way(key);
+            if gone {
+                lost.insert(key.0.clone());
+            }
+            !gone
+        });
+        let forgot = before != self.removed.len() || !lost.is_empty();
+        // Of these there is one at a name: an update puts another in its place.
+        for (owner, rtype, rdata) in self.added.keys().filter(|key| is_single(key.1)) {
+            let own = zone.rrset(owner, *rtype).into_iter();
+            let others = own.flat_map(|set| set.rdata());
+            let others = others.filter(|other| **other != **rdata);
+            self.removed
+                .extend(others.map(|other| (owner.clone(), *rtype, other.into())));
+        }
+        (forgot, lost)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.added.is_empty() && self.soa.is_none()
     }
@@ -91,6 +129,10 @@ impl Overlay {
                 builder.add(&soa.owner, soa.rtype, soa.ttl, &soa.rdata)?;
                 continue;
             }
+            // It is of the file's version.
+            if record.rtype == RecordType::ZONEMD && record.owner == base.apex() {
+                continue;
+            }
             let key = key(&record.to_owned());
             if !self.removed.contains(&key) && !self.added.contains_key(&key) {
                 builder.add(record.owner, record.rtype, record.ttl, record.rdata)?;
@@ -101,6 +143,22 @@ impl Overlay {
         }
         builder.build().map(Arc::new)
     }
+}
+
+/// RFC 4035 section 2.5: these may stand beside a CNAME record.
+pub(crate) fn may_stand_beside_alias(rtype: RecordType) -> bool {
+    matches!(
+        rtype,
+        RecordType::RRSIG | RecordType::NSEC | RecordType::KEY
+    )
+}
+
+/// Types of which there is one record at a name (RFC 2181 section 10.1, RFC 6672 section 2.4).
+pub(crate) fn is_single(rtype: RecordType) -> bool {
+    matches!(
+        rtype,
+        RecordType::SOA | RecordType::CNAME | RecordType::DNAME
+    )
 }
 
 /// A SOA record with another serial: the first of the five numbers at its end.

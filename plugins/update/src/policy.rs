@@ -89,8 +89,8 @@ pub(crate) struct Permitted {
     pub(crate) changes: Vec<Change>,
     /// Names that get challenges.
     challenges: Vec<Vec<u8>>,
-    /// Names of challenges that are deleted as a whole.
-    deleted: Vec<Vec<u8>>,
+    /// Names that are deleted as a whole, with the types that may go.
+    deleted: Vec<(Vec<u8>, Vec<RecordType>)>,
     now: u64,
 }
 
@@ -105,26 +105,25 @@ impl Wanted {
 }
 
 impl What {
-    /// Whether a change may be done, and whether it is one of a challenge.
-    fn permits(&self, change: &Change) -> Option<bool> {
-        let owner = change.owner();
+    /// Whether a change of records of a type may be done, and whether it is one of a challenge.
+    fn permits(&self, owner: &[u8], rtype: RecordType) -> Option<bool> {
+        let types = self.types_at(owner)?;
+        let typed = types.is_empty() || types.contains(&rtype);
+        typed.then_some(matches!(self, Self::Challenges(_)))
+    }
+
+    /// The types that may be changed at a name, empty for all; nothing where it is none of its names.
+    fn types_at(&self, owner: &[u8]) -> Option<&[RecordType]> {
         match self {
             Self::Names { names, types } => {
-                let named = names
-                    .iter()
-                    .any(|name| corten_zone::is_in(owner, name.wire()));
-                let typed =
-                    types.is_empty() || change.rtype().is_some_and(|rtype| types.contains(&rtype));
-                (named && typed).then_some(false)
+                let mut names = names.iter();
+                let named = names.any(|name| corten_zone::is_in(owner, name.wire()));
+                named.then_some(types)
             }
             Self::Challenges(wanted) => {
                 let name = owner.strip_prefix(CHALLENGE)?;
-                let txt = match change.rtype() {
-                    Some(rtype) => rtype == RecordType::TXT,
-                    // Everything of the name; it must be challenges.
-                    None => true,
-                };
-                (txt && wanted.iter().any(|wanted| wanted.is(name))).then_some(true)
+                let wanted = wanted.iter().any(|wanted| wanted.is(name));
+                wanted.then_some(&[RecordType::TXT])
             }
         }
     }
@@ -154,28 +153,38 @@ impl Policy {
             deleted: Vec::new(),
             now,
         };
+        let own: Vec<_> = self
+            .grants
+            .iter()
+            .filter(|grant| grant.key == *key)
+            .collect();
         for change in changes {
-            // Who signs the zone makes these.
-            let of_signer = matches!(
-                change.rtype(),
-                Some(
-                    RecordType::RRSIG
-                        | RecordType::NSEC
-                        | RecordType::NSEC3
-                        | RecordType::NSEC3PARAM
-                )
-            );
-            let own = self.grants.iter().filter(|grant| grant.key == *key);
-            let mut kinds = own.filter_map(|grant| grant.what.permits(&change));
-            let kind = match change {
-                // Who may delete all of it need not have challenges there.
-                Change::DeleteName(_) => kinds.min(),
-                _ => kinds.next(),
+            let denied = || Denied::Change(shown(&change));
+            let Some(rtype) = change.rtype() else {
+                let types = own
+                    .iter()
+                    .filter_map(|own| own.what.types_at(change.owner()));
+                permitted
+                    .delete_name(change.owner(), types)
+                    .ok_or_else(denied)?;
+                continue;
             };
+            // Who signs the zone, or digests it, makes these.
+            let of_signer = matches!(
+                rtype,
+                RecordType::RRSIG
+                    | RecordType::NSEC
+                    | RecordType::NSEC3
+                    | RecordType::NSEC3PARAM
+                    | RecordType::ZONEMD
+            );
+            let kind = own
+                .iter()
+                .find_map(|own| own.what.permits(change.owner(), rtype));
             match kind.filter(|_| !of_signer) {
                 Some(false) => permitted.changes.push(change),
                 Some(true) => permitted.challenge(change)?,
-                None => return Err(Denied::Change(shown(&change))),
+                None => return Err(denied()),
             }
         }
         Ok(permitted)
@@ -218,14 +227,33 @@ impl Permitted {
                 }
                 self.challenges.push(owner.clone());
             }
-            Change::DeleteName(owner) => {
-                self.deleted.push(owner.clone());
-                change = Change::DeleteSet(std::mem::take(owner), RecordType::TXT);
-            }
-            Change::DeleteSet(..) | Change::DeleteRecord(..) => {}
+            Change::DeleteName(_) | Change::DeleteSet(..) | Change::DeleteRecord(..) => {}
         }
         self.changes.push(change);
         Ok(())
+    }
+
+    /// Takes everything of a name away, as DHCP servers and clients of ACME do when they are done: of a key
+    /// that may change only some types those, and then there must be no others. Nothing where it may change
+    /// none.
+    fn delete_name<'t>(
+        &mut self,
+        owner: &[u8],
+        granted: impl Iterator<Item = &'t [RecordType]>,
+    ) -> Option<()> {
+        let granted: Vec<_> = granted.collect();
+        if granted.iter().any(|types| types.is_empty()) {
+            self.changes.push(Change::DeleteName(owner.to_vec()));
+            return Some(());
+        }
+        let types = granted.concat();
+        let sets = types
+            .iter()
+            .map(|rtype| Change::DeleteSet(owner.to_vec(), *rtype));
+        self.changes.extend(sets);
+        let some = !types.is_empty();
+        self.deleted.push((owner.to_vec(), types));
+        some.then_some(())
     }
 }
 
@@ -238,9 +266,13 @@ impl Judge for Permitted {
                 return Err(Refusal::Challenges);
             }
         }
-        for owner in &self.deleted {
+        for (owner, types) in &self.deleted {
             let records = work.records(owner);
-            if records.iter().any(|entry| entry.0 != RecordType::TXT) {
+            // RFC 2136 section 3.4.2.3: those of the apex are not for deletion.
+            let stays =
+                |rtype| matches!(rtype, RecordType::SOA | RecordType::NS) && work.is_apex(owner);
+            let mut others = records.iter().filter(|entry| !types.contains(&entry.0));
+            if others.any(|entry| !stays(entry.0)) {
                 return Err(Refusal::Others);
             }
         }

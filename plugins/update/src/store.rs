@@ -14,7 +14,7 @@ use crate::apply::Work;
 use crate::commit::{Judge, Refusal, Waiting, Wish};
 use crate::journal::{Entry, Journal, replace};
 use crate::message::{Change, Update};
-use crate::overlay::{Overlay, in_zone};
+use crate::overlay::Overlay;
 use crate::owner::Owner;
 
 /// A journal of more octets than this is replaced by what it comes to.
@@ -277,18 +277,27 @@ impl State {
     /// Replaces a long journal by what it comes to.
     pub(crate) fn compact(&mut self, apex: &[u8]) {
         let octets = self.journal.octets();
-        let Some(serials) = self.serials else { return };
         if octets < COMPACT_OCTETS || octets < self.compacted * 4 {
             return;
         }
-        match self.journal.compact(apex, &self.overlay.entry(serials)) {
-            Ok(()) => self.compacted = self.journal.octets(),
+        if let Err(error) = self.rewrite(apex) {
             // It is whole as it is.
-            Err(error) => tracing::error!(
+            tracing::error!(
                 target: "plugin/update",
                 "a journal of {octets} octets cannot be compacted: {error}"
-            ),
+            );
         }
+    }
+
+    /// Replaces the journal by what it comes to.
+    fn rewrite(&mut self, apex: &[u8]) -> io::Result<()> {
+        let Some(serials) = self.serials else {
+            return Ok(());
+        };
+        let entry = self.overlay.entry(serials);
+        self.journal.compact(apex, &entry)?;
+        self.compacted = self.journal.octets();
+        Ok(())
     }
 }
 
@@ -320,9 +329,16 @@ impl State {
             *brought = Some(Arc::clone(&zone));
         }
         let own = zone.soa().serial;
-        let overlay = &mut self.overlay;
-        overlay.removed.retain(|key| in_zone(&zone, key));
-        let unchanged = overlay.is_empty();
+        let (forgot, lost) = self.overlay.fit(&zone);
+        for owner in lost {
+            let owner = Name::from_wire(&owner).unwrap_or_default();
+            tracing::warn!(
+                target: "plugin/update",
+                "zone \"{apex}\": the zone's file has other records at \"{owner}\" now, beside which a CNAME record \
+                 cannot stand; what updates added there is gone"
+            );
+        }
+        let unchanged = self.overlay.is_empty();
         let serial = match self.serials {
             None => own,
             Some((base, served)) if base == own || served == own => served,
@@ -353,16 +369,21 @@ impl State {
             }
         };
         let serials = (own, serial);
-        if self.serials.is_some_and(|known| known != serials) {
+        if forgot || self.serials.is_some_and(|known| known != serials) {
+            self.serials = Some(serials);
             let entry = Entry {
                 base: own,
                 serial,
                 ..Entry::default()
             };
-            if let Err(error) = self.journal.append(&[&entry]) {
+            let noted = match forgot {
+                // Otherwise what was forgotten would be back after a restart.
+                true => self.rewrite(apex.wire()),
+                false => self.journal.append(&[&entry]),
+            };
+            if let Err(error) = noted {
                 tracing::error!(target: "plugin/update", "journal of zone \"{apex}\": {error}");
             }
-            self.serials = Some(serials);
         }
         self.base = Some(zone);
         self.served = Some(Arc::clone(&merged));

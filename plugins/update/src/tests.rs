@@ -220,6 +220,19 @@ fn messages_that_break_the_rules_are_refused_whole() {
             message(1, "a.example", 1, 9, 16, b"\x04abc"),
             Err(Rcode::FORMERR),
         ),
+        // CAA and DS records that nobody can read, and HTTPS and unknown ones.
+        (message(1, "a.example", 1, 9, 257, &[]), Err(Rcode::FORMERR)),
+        (
+            message(1, "a.example", 1, 9, 257, b"\0\x05issueca"),
+            Ok((0, 1)),
+        ),
+        (message(1, "a.example", 1, 9, 43, &a), Err(Rcode::FORMERR)),
+        (
+            message(1, "a.example", 1, 9, 43, &[a, a].concat()),
+            Ok((0, 1)),
+        ),
+        (message(1, "a.example", 1, 9, 65, b"\0\x01\0"), Ok((0, 1))),
+        (message(1, "a.example", 1, 9, 65400, &[]), Ok((0, 1))),
         (message(1, "a.example", 1, 9, 255, &a), Err(Rcode::FORMERR)),
         (message(1, "a.example", 1, 9, 41, &[]), Err(Rcode::FORMERR)),
         (message(1, "a.example", ANY, 0, 255, &[]), Ok((0, 1))),

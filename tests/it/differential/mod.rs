@@ -28,10 +28,11 @@ use verdict::{Answer, Verdict};
 use zones::{Signing, Zone};
 
 /// Zones of each kind.
-const ZONES: [(Signing, usize); 3] = [
+const ZONES: [(Signing, usize); 4] = [
     (Signing::None, 24),
     (Signing::Nsec, 10),
     (Signing::Nsec3, 8),
+    (Signing::OptOut, 8),
 ];
 /// Kinds of differences that are printed.
 const SHOWN_MAX: usize = 12;

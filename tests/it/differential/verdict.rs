@@ -110,7 +110,9 @@ pub(super) fn of(question: &Question, answers: &[Answer; 4]) -> Verdict {
     if same == [true; 3] {
         return Verdict::Same;
     }
-    let endless = |other: &Answer| other.answer.is_subset(&ours.answer);
+    let endless = |other: &Answer| {
+        other.answer.is_subset(&ours.answer) || ours.answer.is_subset(&other.answer)
+    };
     if ours.count(CNAME) > CHAIN_MIN && others.iter().all(endless) {
         return Verdict::Rule(
             "a DNAME into itself has no end; each server has had enough elsewhere",
@@ -177,6 +179,19 @@ const RULES: &[Rule] = &[
         why: "that no name is closer is proved for the name behind the DNAME (RFC 4035 section 3.1.3.4); NSD proves another",
         who: &["NSD "],
         holds: |_, ours, other| ours.is_but_for_authority(other) && ours.has(DNAME),
+    },
+    Rule {
+        why: "a DNAME that makes a name too long is told of wherever the chain comes to it (RFC 6672 section 2.2); NSD and Knot do not always",
+        who: &["NSD ", "Knot"],
+        holds: |_, ours, other| ours.rcode == "YXDOMAIN" && ours.answer == other.answer,
+    },
+    Rule {
+        why: "with opt-out the encloser that is proved is one that has an NSEC3 record (RFC 5155 section 7.2.1); NSD and Knot look no further up",
+        who: &["NSD ", "Knot"],
+        holds: |_, ours, other| {
+            let opt_out = ours.authority.iter().any(|line| line.contains(" 50 1 1 "));
+            opt_out && (&ours.rcode, &ours.answer) == (&other.rcode, &other.answer)
+        },
     },
     Rule {
         why: "a name that begins with '*' and is not there is denied as any other (RFC 4592 section 2.2.1); Knot does not",

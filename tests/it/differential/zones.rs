@@ -18,6 +18,8 @@ pub(super) enum Signing {
     None,
     Nsec,
     Nsec3,
+    /// Without records of insecure delegations, and of names that only lead to them (RFC 5155 section 6).
+    OptOut,
 }
 
 /// What a name is.
@@ -97,8 +99,10 @@ impl Zone {
         );
         let (file, unsigned) = (self.file(), format!("unsigned/{}", self.name));
         let mut arguments = vec!["-z", "-S", "-K", &keys, "-o", &self.name, "-f", &file];
-        if self.signing == Signing::Nsec3 {
-            arguments.extend(["-3", "-", "-H", "0"]);
+        match self.signing {
+            Signing::None | Signing::Nsec => (),
+            Signing::Nsec3 => arguments.extend(["-3", "-", "-H", "0"]),
+            Signing::OptOut => arguments.extend(["-A", "-3", "beef", "-H", "5"]),
         }
         arguments.push(&unsigned);
         run(folder, "dnssec-signzone", &arguments);

@@ -1,4 +1,6 @@
 //! A text taken apart: entries, one for each logical line, of tokens.
+use std::borrow::Cow;
+
 use crate::text::{TextError, TextErrorKind};
 
 /// A word or a quoted string, escapes and all.
@@ -20,9 +22,14 @@ impl Token<'_> {
         std::str::from_utf8(self.octets).ok()
     }
 
-    /// Its text as written.
+    /// Its text as written, where it may be in any encoding.
+    pub(super) fn lossy(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.octets)
+    }
+
+    /// The same for messages.
     pub fn shown(&self) -> String {
-        super::shown(self)
+        super::shown(self.octets)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::text::decode::{
     ALGORITHMS, CERTIFICATES, base32hex, base64, digits, hex, locator, mnemonic, pair, time,
 };
 use crate::text::entry::{Entry, Token};
-use crate::text::{TextError, TextErrorKind, duration};
+use crate::text::{TextError, TextErrorKind, duration, shown};
 
 /// Octets of the longest RDATA.
 const RDATA_OCTETS_MAX: usize = 65_535;
@@ -101,13 +101,13 @@ impl<'e, 't> Words<'e, 't> {
             let octets = first.text().and_then(decode);
             return octets.ok_or_else(|| wrong(first, expected));
         }
-        let mut text = first.shown();
+        let mut text = first.lossy().into_owned();
         while let Some(token) = self.peek() {
-            text.push_str(&token.shown());
+            text.push_str(&token.lossy());
             self.skip();
         }
         decode(&text).ok_or_else(|| {
-            let text = text.chars().take(40).collect();
+            let text = shown(text.as_bytes());
             TextError::new(first.place, TextErrorKind::Field { text, expected })
         })
     }
@@ -293,7 +293,7 @@ fn text(words: &mut Words<'_, '_>) -> Result<(), TextError> {
     let at = words.out.len();
     words.out.push(0);
     unescape_into(token, words.out)?;
-    let expected = "a text of at most 255 octets (RFC 1035, section 3.3)";
+    let expected = "a text of at most 255 octets; a longer one is several, each in quotes (RFC 1035, section 3.3)";
     let length = u8::try_from(words.out.len() - at - 1).map_err(|_| wrong(token, expected))?;
     if let Some(octet) = words.out.get_mut(at) {
         *octet = length;

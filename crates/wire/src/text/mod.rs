@@ -21,7 +21,7 @@ pub mod write;
 use crate::codes::{Class, RecordType};
 use crate::name::{Name, NameError};
 use crate::walk;
-use entry::{Entries, Entry, Token};
+use entry::{Entries, Entry};
 use fields::Words;
 
 /// Seconds: the largest TTL (RFC 2181 section 8).
@@ -326,9 +326,26 @@ pub fn is_sound(rtype: RecordType, rdata: &[u8]) -> bool {
     sound && read.is_some() && last.is_none_or(|end| end + behind == rdata.len())
 }
 
-/// What a token says where text is shown: escapes as they are written.
-fn shown(token: &Token<'_>) -> String {
-    String::from_utf8_lossy(token.octets).into_owned()
+/// Characters of a text that are shown, at most.
+const SHOWN_MAX: usize = 80;
+
+/// Octets as they may stand in a message: escapes as they are written, what controls a terminal as `\DDD`, and
+/// not too much of it.
+pub fn shown(octets: &[u8]) -> String {
+    let mut shown = String::new();
+    // A character has four octets at most.
+    let part = octets.get(..4 * SHOWN_MAX + 4).unwrap_or(octets);
+    for (count, character) in String::from_utf8_lossy(part).chars().enumerate() {
+        if count == SHOWN_MAX {
+            shown.push('…');
+            break;
+        }
+        match character.is_control() {
+            true => shown.push_str(&format!("\\{:03}", u32::from(character))),
+            false => shown.push(character),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::text::fields::Field::{
     Time, Ttl, Type, Types, U8, U16, U32, V4, V6,
 };
 use crate::text::fields::{Field, Words};
-use crate::text::{TextError, TextErrorKind, is_sound, special};
+use crate::text::write::has_fields;
+use crate::text::{TextError, TextErrorKind, special};
 
 /// Reads the RDATA behind the word for its type.
 pub(crate) fn read(
@@ -47,7 +48,7 @@ fn generic(
     if octets.len() != usize::from(length) {
         return error(TextErrorKind::Length);
     }
-    if !is_sound(rtype, &octets) {
+    if !has_fields(rtype, &octets) {
         return error(TextErrorKind::Malformed(rtype));
     }
     words.out.extend(octets);

@@ -151,7 +151,7 @@ fn angle(
     let mut thousandths = degrees * 3_600_000;
     let mut token = words.next(expected)?;
     for place in 0..2 {
-        let text = token.shown();
+        let text = token.lossy();
         if text.eq_ignore_ascii_case(plus) || text.eq_ignore_ascii_case(minus) {
             break;
         }
@@ -162,7 +162,7 @@ fn angle(
         thousandths += part.ok_or_else(|| wrong(token, expected))?;
         token = words.next(expected)?;
     }
-    let text = token.shown();
+    let text = token.lossy();
     let middle = 1u32 << 31;
     match thousandths <= degrees_max * 3_600_000 {
         true if text.eq_ignore_ascii_case(plus) => Ok(middle + thousandths),
@@ -217,10 +217,10 @@ pub(crate) fn svcb(words: &mut Words<'_, '_>) -> Result<(), TextError> {
     let mut parameters = BTreeMap::new();
     while words.peek().is_some() {
         let token = words.next("a parameter")?;
-        let text = token.shown();
+        let text = token.lossy();
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, Some(value)),
-            None => (text.as_str(), None),
+            None => (&*text, None),
         };
         let mut value_token = *token;
         if let Some(value) = value {

@@ -1,4 +1,5 @@
 //! Records and what is no record.
+use super::entry::Token;
 use super::*;
 
 /// Records, each with the octets that CoreDNS's library makes of it, or `!` where it makes none.
@@ -204,4 +205,43 @@ fn entries_are_logical_lines() {
         .record(&root(), Some(7), Some(b"\x01o\0"))
         .unwrap();
     assert_eq!((&record.owner[..], record.ttl), (&b"\x01o\0"[..], 7));
+}
+
+/// Words of a file stand in a log, where nobody wants a megabyte or a command for his terminal.
+#[test]
+fn what_is_wrong_is_shown_so_that_it_can_be() {
+    for (text, wrong) in [
+        (
+            "a 1 A \x1b[31mred\x07",
+            "'\\027[31mred\\007' is not an IPv4 address".to_owned(),
+        ),
+        ("a 1 A\0 1", "'A\\000' is not a type".to_owned()),
+        (
+            &format!("a 1 TXT {}", "é".repeat(100_000)),
+            format!("'{}…' is not a text", "é".repeat(80)),
+        ),
+        (
+            &format!("a 1 DNSKEY 256 3 13 x {}", "!".repeat(100_000)),
+            format!("'x{}…' is not", "!".repeat(79)),
+        ),
+    ] {
+        let error = record(text, &root(), None).unwrap_err().to_string();
+        assert!(error.contains(&wrong), "{error}");
+    }
+}
+
+/// A zone that holds what nobody can read is nothing for secondaries.
+#[test]
+fn generic_data_of_a_known_type_has_its_fields() {
+    for (text, sound) in [
+        ("a 1 TYPE257 \\# 0", false),
+        ("a 1 CAA \\# 9 00056973737565 6361", true),
+        ("a 1 DS \\# 4 c0000201", false),
+        ("a 1 DS \\# 5 c000020101", true),
+        ("a 1 TYPE16 \\# 3 046162", false),
+        ("a 1 TYPE16 \\# 3 026162", true),
+        ("a 1 TYPE65400 \\# 0", true),
+    ] {
+        assert_eq!(record(text, &root(), None).is_ok(), sound, "{text}");
+    }
 }

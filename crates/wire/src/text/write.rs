@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use crate::codes::RecordType;
 use crate::name::Name;
+use crate::text::is_sound;
 use crate::walk;
 
 /// Appends one record of class IN in one line, without its end; names are written out whole.
@@ -17,11 +18,28 @@ pub fn write(owner: &[u8], rtype: RecordType, ttl: u32, rdata: &[u8], out: &mut 
     }
     put(out, format_args!("\t{ttl}\tIN\t{rtype}\t"));
     let start = out.len();
-    let fields = Fields { rest: rdata, out };
-    if fields.write(rtype).is_none() {
+    if Fields::new(rdata, out).write(rtype).is_err() {
         out.truncate(start);
         generic(rdata, out);
     }
+}
+
+/// Whether RDATA has the fields of its type, names not compressed; of types that are not written field by field,
+/// whether it is [`sound`](is_sound).
+pub fn has_fields(rtype: RecordType, rdata: &[u8]) -> bool {
+    match Fields::new(rdata, &mut String::new()).write(rtype) {
+        Ok(()) => true,
+        Err(NotWritten::NoForm) => is_sound(rtype, rdata),
+        Err(NotWritten::Malformed) => false,
+    }
+}
+
+/// Why RDATA is written in the generic form.
+enum NotWritten {
+    /// So are all of its type.
+    NoForm,
+    /// It does not have the fields of its type.
+    Malformed,
 }
 
 /// Writing to a text cannot fail.
@@ -49,8 +67,26 @@ struct Fields<'a> {
     out: &'a mut String,
 }
 
-impl Fields<'_> {
-    fn write(mut self, rtype: RecordType) -> Option<()> {
+impl<'a> Fields<'a> {
+    fn new(rest: &'a [u8], out: &'a mut String) -> Self {
+        Self { rest, out }
+    }
+
+    fn write(mut self, rtype: RecordType) -> Result<(), NotWritten> {
+        if !self.fields(rtype).ok_or(NotWritten::Malformed)? {
+            return Err(NotWritten::NoForm);
+        }
+        // A blank stands behind each field.
+        let trimmed = self.out.trim_end_matches(' ').len();
+        self.out.truncate(trimmed);
+        match self.rest {
+            [] => Ok(()),
+            _ => Err(NotWritten::Malformed),
+        }
+    }
+
+    /// Writes the fields of a type; false where it has none.
+    fn fields(&mut self, rtype: RecordType) -> Option<bool> {
         match rtype {
             RecordType::A => {
                 let [a, b, c, d] = self.take()?;
@@ -149,12 +185,9 @@ impl Fields<'_> {
                 self.types()?;
             }
             RecordType::NSEC3 | RecordType::NSEC3PARAM => self.nsec3(rtype)?,
-            _ => return None,
+            _ => return Some(false),
         }
-        // A blank stands behind each field.
-        let trimmed = self.out.trim_end_matches(' ').len();
-        self.out.truncate(trimmed);
-        self.rest.is_empty().then_some(())
+        Some(true)
     }
 
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {

@@ -8,6 +8,7 @@ use super::error::{Warning, WarningKind, Warnings};
 use super::named;
 use crate::nsec3::ITERATIONS_VALIDATED;
 use crate::order::is_in;
+use crate::record::Record;
 use crate::zone::Zone;
 
 /// Name servers that are looked at, at most.
@@ -51,6 +52,8 @@ struct Cover<'z> {
 
 struct Check<'z, 'w> {
     zone: &'z Zone,
+    /// The zone's name twice; nothing where that is no mistake.
+    twice: Vec<u8>,
     path: &'w Path,
     warnings: &'w mut Warnings,
     targets: Targets,
@@ -63,6 +66,7 @@ struct Check<'z, 'w> {
 pub(super) fn zone(zone: &Zone, targets: Targets, path: &Path, warnings: &mut Warnings) {
     let mut check = Check {
         zone,
+        twice: twice(zone.apex()),
         path,
         warnings,
         targets,
@@ -78,6 +82,7 @@ pub(super) fn zone(zone: &Zone, targets: Targets, path: &Path, warnings: &mut Wa
                 ..Node::default()
             };
         }
+        check.target(&record);
         match record.rtype {
             RecordType::CNAME => node.cnames += 1,
             RecordType::A | RecordType::AAAA => node.addresses += 1,
@@ -109,10 +114,28 @@ impl<'z> Check<'z, '_> {
         });
     }
 
+    /// Whether the name in a record's data lacks its final dot.
+    fn target(&mut self, record: &Record<'_>) {
+        let before = match record.rtype {
+            RecordType::NS | RecordType::CNAME | RecordType::PTR | RecordType::DNAME => 0,
+            RecordType::MX => 2,
+            RecordType::SRV => 6,
+            _ => return,
+        };
+        self.name(record.rdata.get(before..).unwrap_or_default());
+    }
+
+    fn name(&mut self, name: &[u8]) {
+        if !self.twice.is_empty() && is_in(name, &self.twice) {
+            self.warn(WarningKind::NameTwice(named(name)));
+        }
+    }
+
     fn node(&mut self, node: &Node<'z>) {
         if node.owner.is_empty() {
             return;
         }
+        self.name(node.owner);
         let at_apex = node.owner.len() == self.zone.apex().len();
         if node.cnames > 0 && node.others + node.addresses + node.servers > 0 {
             self.warn(WarningKind::CnameAndOther(named(node.owner)));
@@ -183,6 +206,14 @@ impl<'z> Check<'z, '_> {
         for target in left {
             self.warn(WarningKind::NoAddress(named(&target)));
         }
+    }
+}
+
+/// A zone's name twice, in wire form; nothing for the root and for names of one label, which may well be so.
+fn twice(apex: &[u8]) -> Vec<u8> {
+    match apex.split_last() {
+        Some((_, labels)) if above(apex).count() > 1 => [labels, apex].concat(),
+        _ => Vec::new(),
     }
 }
 

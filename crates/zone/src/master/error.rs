@@ -177,6 +177,9 @@ pub enum WarningKind {
     /// The SOA record has no TTL, and nothing says which.
     #[error("there is no TTL yet; the SOA record's minimum, {0}, is used")]
     TtlFromMinimum(u32),
+    /// A name that ends with the zone's twice, as one does that was written as a whole but for its final dot.
+    #[error("'{0}' has the zone's name twice: is a final dot missing?")]
+    NameTwice(Box<Name>),
     /// The last line has no end.
     #[error("the last line does not end: is the file complete?")]
     CutShort,

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use corten_wire::text::entry::{Entry, Token};
+use corten_wire::text::shown;
 
 use super::error::MasterErrorKind;
 
@@ -151,7 +152,7 @@ impl Pieces {
                     let end = behind.iter().position(|octet| *octet == b'}');
                     let (inside, behind) = behind.split_at(end.unwrap_or(behind.len()));
                     let bad = || {
-                        let text = String::from_utf8_lossy(inside).into_owned();
+                        let text = shown(inside);
                         MasterErrorKind::Modifier(text)
                     };
                     self.number(modifier(inside).filter(|_| end.is_some()).ok_or_else(bad)?);

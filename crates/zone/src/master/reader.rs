@@ -330,6 +330,15 @@ impl<'s> Reader<'s> {
         // What it sets ends with it; the records behind it are relative to the origin before.
         let inner = State::new(&path, origin, state.default);
         self.opened(file, &about, inner)
+            .map_err(|error| match error {
+                // It is this line that leads back.
+                MasterError {
+                    place: None,
+                    what: MasterErrorKind::Loop(path),
+                    ..
+                } => state.error(token.place, MasterErrorKind::Loop(path)),
+                error => error,
+            })
     }
 
     fn generate(&mut self, entry: &Entry<'_>, state: &mut State) -> Result<(), MasterError> {
@@ -347,7 +356,7 @@ impl<'s> Reader<'s> {
                 .map_err(|error| {
                     let what = MasterErrorKind::Generated {
                         number,
-                        line: String::from_utf8_lossy(&line).chars().take(80).collect(),
+                        line: text::shown(&line),
                         error: error.what,
                     };
                     state.error(place(0), what)

@@ -282,6 +282,14 @@ fn authors_hear_of_what_they_did_not_mean() {
             &["db: the name server 'ns.isle.example.' is an alias"],
         ),
         (
+            "@ NS ns.other.\nwww CNAME a.ISLE.example\na.isle.example A 192.0.2.1\nm MX 5 isle.example\nb CNAME a.isle\n",
+            &[
+                "db: 'a.isle.example.isle.example.' has the zone's name twice: is a final dot missing?",
+                "db: 'isle.example.isle.example.' has the zone's name twice: is a final dot missing?",
+                "db: 'a.isle.example.isle.example.' has the zone's name twice: is a final dot missing?",
+            ],
+        ),
+        (
             "@ NS ns.other.\na CNAME b\na TXT c\n",
             &["db: 'a.isle.example.' has a CNAME record and others as well"],
         ),
@@ -400,7 +408,7 @@ fn files_that_include_themselves_or_nothing_are_errors() {
                 ("db", "$INCLUDE below/a\n"),
                 ("below/a", "$INCLUDE ../db\n"),
             ][..],
-            "below/../db: 'below/../db' includes itself",
+            "below/a:1:10: 'below/../db' includes itself",
         ),
         (
             "none",

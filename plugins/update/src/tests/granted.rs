@@ -49,7 +49,8 @@ fn keys_do_what_they_are_granted() {
         ("dhcp", add("lan A 192.0.2.1"), true),
         ("dhcp", add("a A 192.0.2.1"), false),
         ("dhcp", add("a.lan TXT x"), false),
-        ("dhcp", delete_name("a.lan"), false),
+        ("dhcp", delete_name("a.lan"), true),
+        ("dhcp", delete_name("a"), false),
         ("other", add("a.lan A 192.0.2.1"), false),
         ("web", add("_acme-challenge.www TXT x"), true),
         ("web", delete("_acme-challenge.www TXT x"), true),
@@ -127,4 +128,61 @@ fn whoever_may_write_challenges_deletes_their_names_and_nothing_else() {
     assert_eq!(commit("web", text()).unwrap(), Some(4));
     assert_eq!(commit("web", delete_name(challenge)).unwrap(), Some(5));
     assert_eq!(commit("web", delete_name(challenge)).unwrap(), None);
+}
+
+/// DHCP servers delete everything of a name when its lease ends (RFC 4703 section 5.5).
+#[test]
+fn a_name_of_granted_types_may_be_deleted_as_a_whole() {
+    let grant = |types: &[RecordType]| Grant {
+        key: name("dhcp"),
+        what: What::Names {
+            names: vec![apex()],
+            types: types.to_vec(),
+        },
+    };
+    let limits = Limits {
+        expire_seconds: 60,
+        ttl_min: 0,
+        ttl_max: 300,
+        values_max: 16,
+        value_octets_max: 255,
+        rate: 0,
+    };
+    let grants = vec![
+        grant(&[RecordType::A]),
+        grant(&[RecordType::AAAA, RecordType::DHCID]),
+    ];
+    let policy = Policy::new(grants, limits);
+    let folder = Folder::new("typed");
+    let slot = Arc::new(Slot::new(apex().wire()));
+    slot.set(zone(1, &["b TXT x", "@ A 192.0.2.1"]));
+    let store = Arc::new(Store::open(&folder.0.join("z.journal"), &apex()).unwrap());
+    let owner = Owner::new();
+    assert!(store.attach(&slot, &owner));
+    let commit = |changes: Vec<Change>| {
+        let permitted = policy.permit(&name("dhcp"), changes, 1_000).unwrap();
+        let changes = update(permitted.changes.clone());
+        store.commit(changes, permitted)
+    };
+    let lease = |text: &str| {
+        vec![
+            add(&format!("{text} A 192.0.2.1")),
+            add(&format!("{text} AAAA 2001:db8::1")),
+            add(&format!(
+                "{text} DHCID AAIBY2/AuCccgoJbsaxcQc9TUapptP69lOjxfNuVAA2kjEA="
+            )),
+        ]
+    };
+    assert_eq!(commit(lease("a")).unwrap(), Some(2));
+    assert_eq!(commit(vec![delete_name("a")]).unwrap(), Some(3));
+    assert_eq!(commit(lease("b")).unwrap(), Some(4));
+    let refused = commit(vec![delete_name("b")]).unwrap_err();
+    assert!(matches!(refused, Refusal::Others));
+    // What is added behind it is no rest.
+    let again = [vec![delete_name("c")], lease("c")].concat();
+    assert_eq!(commit(again).unwrap(), Some(5));
+    // The zone stays one.
+    let all = Change::DeleteName(apex().wire().to_vec());
+    assert_eq!(commit(vec![all]).unwrap(), Some(6));
+    assert!(!served(&slot).1.contains(&"example. 60 A".to_owned()));
 }

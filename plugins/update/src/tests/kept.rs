@@ -154,3 +154,113 @@ fn challenges_are_counted_over_all_names() {
     let other = update(vec![add("a A 192.0.2.1")]);
     assert_eq!(store.commit(other, Anything).unwrap(), Some(3));
 }
+
+/// What the file has done with is forgotten for good, not until the next restart.
+#[test]
+fn what_a_file_brings_back_stays() {
+    let folder = Folder::new("back");
+    let path = folder.0.join("z.journal");
+    let open = |brought: Arc<Zone>| {
+        let slot = Arc::new(Slot::new(apex().wire()));
+        slot.set(brought);
+        let store = Arc::new(Store::open(&path, &apex()).unwrap());
+        let owner = Owner::new();
+        assert!(store.attach(&slot, &owner));
+        (slot, store, owner)
+    };
+    let with = |serial| zone(serial, &["a A 192.0.2.1", "b A 192.0.2.1"]);
+    let (slot, store, _owner) = open(with(1));
+    let change = update(vec![delete("a A 192.0.2.1"), add("c A 192.0.2.1")]);
+    assert_eq!(store.commit(change, Anything).unwrap(), Some(2));
+    // The author deletes it as well, and changes his mind.
+    slot.set(zone(10, &["b A 192.0.2.1"]));
+    slot.set(with(20));
+    let all = [
+        "a.example. 60 A",
+        "b.example. 60 A",
+        "c.example. 60 A",
+        "example. 60 NS",
+    ];
+    let all = (21, all.map(str::to_owned).to_vec());
+    assert_eq!(served(&slot), all);
+    let (slot, ..) = open(with(20));
+    assert_eq!(served(&slot), all, "after a restart");
+}
+
+/// A CNAME record beside others is nothing that secondaries take: the file decides.
+#[test]
+fn what_cannot_stand_beside_the_files_records_gives_way() {
+    let folder = Folder::new("aliases");
+    let path = folder.0.join("z.journal");
+    let slot = Arc::new(Slot::new(apex().wire()));
+    slot.set(zone(1, &["b A 192.0.2.1", "c A 192.0.2.1"]));
+    let store = Arc::new(Store::open(&path, &apex()).unwrap());
+    let owner = Owner::new();
+    assert!(store.attach(&slot, &owner));
+    let change = update(vec![
+        add("a TXT x"),
+        delete("b A 192.0.2.1"),
+        add("b CNAME d"),
+        delete("c A 192.0.2.1"),
+        add("c CNAME d"),
+        add("d A 192.0.2.1"),
+        add("f CNAME d"),
+    ]);
+    assert_eq!(store.commit(change, Anything).unwrap(), Some(2));
+    let file = [
+        "a CNAME e",
+        "b A 192.0.2.9",
+        "c A 192.0.2.1",
+        // An update puts another in its place.
+        "f 30 CNAME e",
+    ];
+    slot.set(zone(5, &file));
+    let now = [
+        "a.example. 60 CNAME",
+        "b.example. 60 A",
+        "c.example. 60 CNAME",
+        "d.example. 60 A",
+        "example. 60 NS",
+        "f.example. 60 CNAME",
+    ];
+    let now = (6, now.map(str::to_owned).to_vec());
+    assert_eq!(served(&slot), now);
+    let store = Arc::new(Store::open(&path, &apex()).unwrap());
+    let slot = Arc::new(Slot::new(apex().wire()));
+    slot.set(zone(5, &file));
+    assert!(store.attach(&slot, &owner));
+    assert_eq!(served(&slot), now, "after a restart");
+}
+
+/// A digest of the file's version is none of the next one's: secondaries would refuse that.
+#[test]
+fn the_files_digest_is_left_out() {
+    let folder = Folder::new("digest");
+    let path = folder.0.join("z.journal");
+    let digest = format!("@ ZONEMD 1 1 1 {}", "ab".repeat(48));
+    let file = |serial| zone(serial, &[&digest]);
+    let slot = Arc::new(Slot::new(apex().wire()));
+    slot.set(file(1));
+    let store = Arc::new(Store::open(&path, &apex()).unwrap());
+    let owner = Owner::new();
+    assert!(store.attach(&slot, &owner));
+    assert_eq!(served(&slot).1, ["example. 60 NS", "example. 60 ZONEMD"]);
+    let change = update(vec![add("a A 192.0.2.1")]);
+    assert_eq!(store.commit(change, Anything).unwrap(), Some(2));
+    let now = |serial| {
+        let now = ["a.example. 60 A", "example. 60 NS"];
+        (serial, now.map(str::to_owned).to_vec())
+    };
+    assert_eq!(served(&slot), now(2));
+    let History::Deltas(deltas) = slot.since(1) else {
+        panic!("what changed is not known");
+    };
+    assert_eq!(shown(&deltas[0].removed), ["example. 60 ZONEMD"]);
+    slot.set(file(5));
+    assert_eq!(served(&slot), now(6));
+    let next = Arc::new(Slot::new(apex().wire()));
+    next.set(file(5));
+    let store = Arc::new(Store::open(&path, &apex()).unwrap());
+    assert!(store.attach(&next, &owner));
+    assert_eq!(served(&next), now(6), "after a restart");
+}
