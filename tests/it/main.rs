@@ -20,7 +20,7 @@
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
 //! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
-//! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
+//! | [`web`], [`web_attacks`], [`web_bombs`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
 //! | [`web_clients`] | kdig, curl and nghttp |
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`], [`quic_clients`], [`quic_proxies`], [`quic_leaving`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands; addresses; ends |
@@ -86,6 +86,7 @@ mod upstream;
 mod validation;
 mod web;
 mod web_attacks;
+mod web_bombs;
 mod web_clients;
 mod web_requests;
 
@@ -112,6 +113,7 @@ fn main() {
     trials.extend(updates::trials());
     trials.extend(sockets::trials());
     trials.extend(web_attacks::trials());
+    trials.extend(web_bombs::trials());
     trials.extend(web_clients::trials());
     trials.extend(web_requests::trials());
     trials.extend(quic_clients::trials());
