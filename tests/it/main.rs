@@ -16,7 +16,7 @@
 //! | [`sharing`] | several servers that share their certificates |
 //! | [`differential`] | random zones and questions, for us and for NSD, Knot and BIND |
 //! | [`forwarding`] | upstreams that fail in every way |
-//! | [`life`] | reloads and stops under load |
+//! | [`life`], [`arriving`] | reloads and stops under load, and with connections that have only just begun |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
 //! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
@@ -40,6 +40,7 @@
 
 mod acme;
 mod architecture;
+mod arriving;
 mod axfr;
 mod base64;
 mod caching;
@@ -112,6 +113,7 @@ fn main() {
     trials.extend(transports::trials());
     trials.extend(updates::trials());
     trials.extend(sockets::trials());
+    trials.extend(arriving::trials());
     trials.extend(web_attacks::trials());
     trials.extend(web_bombs::trials());
     trials.extend(web_clients::trials());

@@ -1,0 +1,122 @@
+//! Connections that have only just begun when the configuration changes, and those that last longer.
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use libtest_mimic::{Failed, Trial};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::certificates;
+use crate::client::{self, Options, Query};
+use crate::server::{Folder, PATIENCE, Process, free_port};
+use crate::web;
+
+/// A session whose client has all that it needs, and has yet to say its last word of the handshake.
+fn half_shaken(port: u16, folder: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut stream = client::tcp(SocketAddr::from(([127, 0, 0, 1], port)), PATIENCE).unwrap();
+    let config = Arc::new(client::config(&Options::new(), folder));
+    let name = ServerName::try_from("dns.example.org").unwrap();
+    let mut session = ClientConnection::new(config, name).unwrap();
+    while session.wants_write() {
+        session.write_tls(&mut stream).unwrap();
+    }
+    while session.is_handshaking() {
+        assert!(session.read_tls(&mut stream).unwrap() > 0);
+        session.process_new_packets().unwrap();
+    }
+    StreamOwned::new(session, stream)
+}
+
+/// Who shakes hands while the listener ends is still answered, over TLS and HTTPS.
+fn handshakes_outlive_their_listener() -> Result<(), Failed> {
+    let (folder, plain) = (Folder::new(), free_port());
+    let (tls, https) = (free_port(), free_port());
+    certificates::write(folder.path());
+    let stays = format!(".:{plain} {{\n bind 127.0.0.1\n whoami\n}}\n");
+    let ends =
+        |key: String| format!("{key} {{\n bind 127.0.0.1\n tls cert.pem key.pem\n whoami\n}}\n");
+    let corefile = [
+        stays.clone(),
+        ends(format!("tls://.:{tls}")),
+        ends(format!("https://.:{https}")),
+    ]
+    .concat();
+    let server = Process::serve(&folder, &corefile);
+    let mut dot = half_shaken(tls, folder.path());
+    let mut doh = half_shaken(https, folder.path());
+    folder.write("Corefile", &stays);
+    server.signal("USR1");
+    server.wait_for_log("Reloading complete");
+    let query = Query::new("www.example", "A", &Options::new());
+    client::converse(&mut dot, &query).expect("an answer over TLS");
+    let path = format!("/dns-query?dns={}", web::base64url(&query.wire));
+    write!(doh, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut status = [0; 12];
+    doh.read_exact(&mut status).expect("an answer over HTTPS");
+    assert_eq!(status, *b"HTTP/1.1 200");
+    Ok(())
+}
+
+/// A connection that lasts does not keep the configuration that it began with.
+fn connections_keep_no_old_configuration() -> Result<(), Failed> {
+    const ROUNDS: usize = 10;
+    /// Less than the data of four rounds.
+    const GROWTH_MAX: u64 = 15 << 20;
+    let (folder, port, tls) = (Folder::new(), free_port(), free_port());
+    certificates::write(folder.path());
+    let corefile = |round: usize| {
+        let lines: String = (0..40_000)
+            .map(|host| format!("192.0.2.1 host-{host}.round-{round}.of-a-long-name.example\n"))
+            .collect();
+        folder.write(&format!("hosts-{round}"), &lines);
+        format!(
+            ".:{port} tls://.:{tls} {{\n bind 127.0.0.1\n tls cert.pem key.pem\n hosts hosts-{round}\n}}\n"
+        )
+    };
+    let server = Process::serve(&folder, &corefile(0));
+    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let (mut kept, mut kept_secret) = (Vec::new(), Vec::new());
+    let mut memory = Vec::new();
+    for round in 0..ROUNDS {
+        kept.push(client::tcp(local(port), PATIENCE)?);
+        kept_secret.push(client::tls(
+            local(tls),
+            PATIENCE,
+            &Options::new(),
+            folder.path(),
+        )?);
+        let name = format!("host-1.round-{round}.of-a-long-name.example");
+        let query = Query::new(&name, "A", &Options::new());
+        for stream in &mut kept {
+            let reply = client::converse(stream, &query)?;
+            assert_eq!(reply.answers(), ["192.0.2.1"]);
+        }
+        for stream in &mut kept_secret {
+            let reply = client::converse(stream, &query)?;
+            assert_eq!(reply.answers(), ["192.0.2.1"]);
+        }
+        memory.push(server.memory());
+        folder.write("Corefile", &corefile(round + 1));
+        server.signal("USR1");
+        server.wait_for_logs("Reloading complete", round + 1, PATIENCE);
+    }
+    // Two configurations are there for a while, and what was freed may be kept for the next.
+    let grown = memory[ROUNDS - 1].saturating_sub(memory[2]);
+    assert!(grown < GROWTH_MAX, "{memory:?}");
+    Ok(())
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test(
+            "arriving/handshakes_outlive_their_listener",
+            handshakes_outlive_their_listener,
+        ),
+        Trial::test(
+            "arriving/connections_keep_no_old_configuration",
+            connections_keep_no_old_configuration,
+        ),
+    ]
+}
