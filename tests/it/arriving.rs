@@ -10,6 +10,9 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::certificates;
 use crate::client::{self, Options, Query};
+use crate::doq;
+use crate::quic::{self, Client};
+use crate::quic_leaving;
 use crate::server::{Folder, PATIENCE, Process, free_port};
 use crate::web;
 
@@ -56,6 +59,79 @@ fn handshakes_outlive_their_listener() -> Result<(), Failed> {
     let mut status = [0; 12];
     doh.read_exact(&mut status).expect("an answer over HTTPS");
     assert_eq!(status, *b"HTTP/1.1 200");
+    Ok(())
+}
+
+const QUIC: [(&str, &str); 2] = [("quic", "doq"), ("https3", "h3")];
+
+/// What asks one of them for an address.
+fn quic_request(protocol: &str) -> Vec<u8> {
+    let query = Query::new("www.example", "A", &Options::new());
+    match protocol {
+        "doq" => quic::framed(&query),
+        _ => quic::post("/dns-query", &query.wire),
+    }
+}
+
+/// The same over QUIC.
+fn quic_handshakes_outlive_their_listener() -> Result<(), Failed> {
+    for (scheme, protocol) in QUIC {
+        let served = doq::serve(scheme, " whoami");
+        let client = Client::new(protocol, served.folder.path());
+        // The client says its first words, and goes on when it is asked to.
+        served.process.freeze();
+        let connecting = client.connecting(served.port);
+        client.run(async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        });
+        served.process.signal("CONT");
+        client.until_it_hears();
+        quic_leaving::leave(&served);
+        served.process.wait_for_log("Reloading complete");
+        let answer = client.run(async {
+            let connection = connecting.await.ok()?;
+            quic::exchange(&connection, &quic_request(protocol)).await
+        });
+        assert!(answer.flatten().is_some(), "no answer over {scheme}");
+    }
+    Ok(())
+}
+
+/// What lay in the kernel on a connection of QUIC when the server was told to stop is answered.
+fn a_stop_answers_what_quic_has_brought() -> Result<(), Failed> {
+    for (scheme, protocol) in QUIC.repeat(4) {
+        let served = doq::serve(scheme, " whoami");
+        let client = Client::new(protocol, served.folder.path());
+        let connection = client.connect(served.port).expect("a connection");
+        let request = quic_request(protocol);
+        let first = client.run(quic::exchange(&connection, &request));
+        assert!(first.flatten().is_some(), "no answer over {scheme}");
+        served.process.freeze();
+        let sent = connection.stats().frame_tx.stream;
+        let streams = client.run(async {
+            let mut streams = Vec::new();
+            for _ in 0..20 {
+                let (mut send, recv) = connection.open_bi().await.unwrap();
+                send.write_all(&request).await.unwrap();
+                send.finish().unwrap();
+                streams.push(recv);
+            }
+            while connection.stats().frame_tx.stream < sent + 20 {
+                tokio::task::yield_now().await;
+            }
+            streams
+        });
+        served.process.signal("TERM");
+        served.process.signal("CONT");
+        client.run(async {
+            for mut stream in streams.expect("queries leave") {
+                let answer = stream.read_to_end(1 << 16).await;
+                assert!(!answer.expect("an answer").is_empty(), "{scheme}");
+            }
+        });
+    }
     Ok(())
 }
 
@@ -113,6 +189,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test(
             "arriving/handshakes_outlive_their_listener",
             handshakes_outlive_their_listener,
+        ),
+        Trial::test(
+            "arriving/quic_handshakes_outlive_their_listener",
+            quic_handshakes_outlive_their_listener,
+        ),
+        Trial::test(
+            "arriving/a_stop_answers_what_quic_has_brought",
+            a_stop_answers_what_quic_has_brought,
         ),
         Trial::test(
             "arriving/connections_keep_no_old_configuration",
