@@ -8,7 +8,7 @@ use corten_corefile::Transport as Scheme;
 use corten_plugin::{Exchange, ForwardedHeader};
 use corten_web::http2::Timeouts;
 use corten_web::{Field, Request};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -176,7 +176,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if self.look_at_the_clock(&table) {
                         self.wire.leave(&mut self.output);
                         self.flush().await?;
-                        return self.stream.shutdown().await;
+                        // A request that is on its way must not cost the client our last words.
+                        return leaving::part(&mut self.stream).await;
                     }
                 }
             }
