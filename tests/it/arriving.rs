@@ -135,6 +135,51 @@ fn a_stop_answers_what_quic_has_brought() -> Result<(), Failed> {
     Ok(())
 }
 
+/// What lay in the kernel for HTTP is answered as well, on connections that were not accepted, too.
+fn a_stop_answers_what_http_has_brought() -> Result<(), Failed> {
+    const EACH: usize = 20;
+    let query = Query::new("www.example", "A", &Options::new());
+    let path = format!("/dns-query?dns={}", web::base64url(&query.wire));
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answers = |stream: &mut TcpStream, count: usize| {
+        let (mut text, mut found) = (Vec::new(), 0);
+        while found < count {
+            let mut octets = [0; 4096];
+            let length = stream.read(&mut octets).expect("an answer");
+            assert!(length > 0, "{found} of {count} answers");
+            text.extend_from_slice(&octets[..length]);
+            let whole = text.windows(12).filter(|part| part == b"HTTP/1.1 200");
+            found = whole.count();
+        }
+    };
+    for _ in 0..4 {
+        let (folder, port) = (Folder::new(), free_port());
+        let corefile = format!("https://.:{port} {{\n bind 127.0.0.1\n whoami\n}}\n");
+        let mut server = Process::serve(&folder, &corefile);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let connect = || client::tcp(address, PATIENCE).unwrap();
+        let mut streams: Vec<_> = (0..8).map(|_| connect()).collect();
+        for stream in &mut streams {
+            stream.write_all(request.as_bytes())?;
+            answers(stream, 1);
+        }
+        server.freeze();
+        streams.extend((0..8).map(|_| connect()));
+        for stream in &mut streams {
+            stream.write_all(request.repeat(EACH).as_bytes())?;
+        }
+        server.signal("TERM");
+        server.signal("CONT");
+        for stream in &mut streams {
+            answers(stream, EACH);
+        }
+        drop(streams);
+        let ended = server.wait_end(PATIENCE).and_then(|status| status.code());
+        assert_eq!(ended, Some(0));
+    }
+    Ok(())
+}
+
 /// A connection that lasts does not keep the configuration that it began with.
 fn connections_keep_no_old_configuration() -> Result<(), Failed> {
     const ROUNDS: usize = 10;
@@ -197,6 +242,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test(
             "arriving/a_stop_answers_what_quic_has_brought",
             a_stop_answers_what_quic_has_brought,
+        ),
+        Trial::test(
+            "arriving/a_stop_answers_what_http_has_brought",
+            a_stop_answers_what_http_has_brought,
         ),
         Trial::test(
             "arriving/connections_keep_no_old_configuration",
