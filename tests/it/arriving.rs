@@ -73,19 +73,24 @@ fn quic_request(protocol: &str) -> Vec<u8> {
     }
 }
 
+/// A client that has said its first words, and goes on when it is asked to.
+fn first_words(client: &Client, port: u16) -> quinn::Connecting {
+    let connecting = client.connecting(port);
+    client.run(async {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    });
+    connecting
+}
+
 /// The same over QUIC.
 fn quic_handshakes_outlive_their_listener() -> Result<(), Failed> {
     for (scheme, protocol) in QUIC {
         let served = doq::serve(scheme, " whoami");
         let client = Client::new(protocol, served.folder.path());
-        // The client says its first words, and goes on when it is asked to.
         served.process.freeze();
-        let connecting = client.connecting(served.port);
-        client.run(async {
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-            }
-        });
+        let connecting = first_words(&client, served.port);
         served.process.signal("CONT");
         client.until_it_hears();
         quic_leaving::leave(&served);
@@ -96,6 +101,32 @@ fn quic_handshakes_outlive_their_listener() -> Result<(), Failed> {
         });
         assert!(answer.flatten().is_some(), "no answer over {scheme}");
     }
+    Ok(())
+}
+
+/// Who has been told to show that he receives, because there are so many others, may do so after a
+/// reload.
+fn a_retry_outlives_a_reload() -> Result<(), Failed> {
+    let served = doq::serve("quic", " timeouts {\n  read 60s\n }\n whoami");
+    served.process.freeze();
+    let crowd: Vec<_> = (0..400)
+        .map(|_| {
+            let client = Client::new("doq", served.folder.path());
+            (first_words(&client, served.port), client)
+        })
+        .collect();
+    let told = Client::new("doq", served.folder.path());
+    let connecting = first_words(&told, served.port);
+    served.process.signal("CONT");
+    told.until_it_hears();
+    served.process.signal("USR1");
+    served.process.wait_for_log("Reloading complete");
+    let answer = told.run(async {
+        let connection = connecting.await.ok()?;
+        quic::exchange(&connection, &quic_request("doq")).await
+    });
+    assert!(answer.flatten().is_some(), "no answer");
+    drop(crowd);
     Ok(())
 }
 
@@ -238,6 +269,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test(
             "arriving/quic_handshakes_outlive_their_listener",
             quic_handshakes_outlive_their_listener,
+        ),
+        Trial::test(
+            "arriving/a_retry_outlives_a_reload",
+            a_retry_outlives_a_reload,
         ),
         Trial::test(
             "arriving/a_stop_answers_what_quic_has_brought",
