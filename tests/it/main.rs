@@ -16,11 +16,11 @@
 //! | [`sharing`] | several servers that share their certificates |
 //! | [`differential`] | random zones and questions, for us and for NSD, Knot and BIND |
 //! | [`forwarding`] | upstreams that fail in every way |
-//! | [`life`] | reloads and stops under load |
+//! | [`life`], [`arriving`] | reloads and stops under load, and with connections that have only just begun |
 //! | [`parallel`], [`proxied`] | more ways to ask: many at once, behind a proxy |
 //! | [`validation`], [`signed`] | what is signed, checked by a resolver, by tools, and signature by signature |
 //! | [`sockets`] | how many sockets there are, and too much load for them |
-//! | [`web`], [`web_attacks`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
+//! | [`web`], [`web_attacks`], [`web_bombs`] | queries over HTTPS and gRPC, and clients of HTTP that mean no good |
 //! | [`web_clients`] | kdig, curl and nghttp |
 //! | [`transports`], [`floods`] | clients that mean no good |
 //! | [`quic`], [`doq`], [`quic_clients`], [`quic_proxies`], [`quic_leaving`] | a client of DNS over QUIC and over HTTP/3; what DoQ demands; addresses; ends |
@@ -40,6 +40,7 @@
 
 mod acme;
 mod architecture;
+mod arriving;
 mod axfr;
 mod base64;
 mod caching;
@@ -86,6 +87,7 @@ mod upstream;
 mod validation;
 mod web;
 mod web_attacks;
+mod web_bombs;
 mod web_clients;
 mod web_requests;
 
@@ -111,7 +113,9 @@ fn main() {
     trials.extend(transports::trials());
     trials.extend(updates::trials());
     trials.extend(sockets::trials());
+    trials.extend(arriving::trials());
     trials.extend(web_attacks::trials());
+    trials.extend(web_bombs::trials());
     trials.extend(web_clients::trials());
     trials.extend(web_requests::trials());
     trials.extend(quic_clients::trials());

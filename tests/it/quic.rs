@@ -2,7 +2,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
@@ -14,12 +14,15 @@ use tokio::time::timeout;
 
 use crate::client::{self, NoAnswer, Options, Query};
 use crate::message::Message;
+use crate::server::PATIENCE;
 
 /// A runtime and an endpoint in it.
 pub(crate) struct Client {
     pub(crate) runtime: Runtime,
     endpoint: Endpoint,
     config: ClientConfig,
+    /// The endpoint's own, to look at.
+    socket: UdpSocket,
 }
 
 impl Client {
@@ -36,6 +39,7 @@ impl Client {
         config.transport_config(Arc::new(transport));
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let own = socket.try_clone().unwrap();
         let endpoint = {
             let _inside = runtime.enter();
             let runtime = Arc::new(TokioRuntime);
@@ -45,6 +49,16 @@ impl Client {
             runtime,
             endpoint,
             config,
+            socket: own,
+        }
+    }
+
+    /// Returns when the server has said something, which nobody reads.
+    pub(crate) fn until_it_hears(&self) {
+        let until = Instant::now() + PATIENCE;
+        while self.socket.peek(&mut [0]).is_err() {
+            assert!(Instant::now() < until, "the server is silent");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -75,7 +75,7 @@ fn farewells(client: &Client, connection: &Connection) -> mpsc::UnboundedReceive
 }
 
 /// A second Corefile without the listener.
-fn leave(served: &Served) {
+pub(crate) fn leave(served: &Served) {
     let port = crate::server::free_port();
     let corefile = format!(".:{port} {{\n bind 127.0.0.1\n whoami\n}}\n");
     served.folder.write("Corefile", &corefile);

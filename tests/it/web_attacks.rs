@@ -18,16 +18,16 @@ const GROWTH_MAX: u64 = 48 << 20;
 const ENHANCE_YOUR_CALM: u32 = 11;
 const REFUSED_STREAM: u32 = 7;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub(crate) const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// A DoH server in the clear.
 pub(crate) struct Served {
@@ -84,7 +84,7 @@ impl Served {
     }
 
     /// A connection that has begun HTTP/2 with these settings.
-    fn begin(&self, settings: &[u8]) -> Raw {
+    pub(crate) fn begin(&self, settings: &[u8]) -> Raw {
         let mut raw = Raw(client::tcp(self.address(), Duration::from_secs(20)).unwrap());
         raw.0
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -95,9 +95,9 @@ impl Served {
 }
 
 /// A connection of which every frame is written by hand.
-struct Raw(TcpStream);
+pub(crate) struct Raw(pub(crate) TcpStream);
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, l0, l1, l2] = (payload.len() as u32).to_be_bytes();
     let mut frame = vec![l0, l1, l2, kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -127,7 +127,7 @@ fn field(name: &str, value: &str) -> Vec<u8> {
 }
 
 /// The head of a request.
-fn request(method: &str, path: &str) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str) -> Vec<u8> {
     [
         field(":method", method),
         field(":scheme", "http"),
@@ -151,7 +151,7 @@ impl Raw {
     }
 
     /// The next frame: kind, flags, stream, payload.
-    fn receive(&mut self) -> io::Result<(u8, u8, u32, Vec<u8>)> {
+    pub(crate) fn receive(&mut self) -> io::Result<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head)?;
         let [l0, l1, l2, kind, flags, stream @ ..] = head;
@@ -161,7 +161,7 @@ impl Raw {
     }
 
     /// The next frame of this kind, whatever comes before it.
-    fn receive_kind(&mut self, wanted: u8) -> io::Result<(u32, Vec<u8>)> {
+    pub(crate) fn receive_kind(&mut self, wanted: u8) -> io::Result<(u32, Vec<u8>)> {
         loop {
             let (kind, _, stream, payload) = self.receive()?;
             if kind == wanted {

@@ -73,6 +73,22 @@ fn what_comes_behind_a_request_that_waits_is_not_kept() -> Result<(), Failed> {
     Ok(())
 }
 
+/// A request that crosses the server's end of an idle connection does not have it reset, because then
+/// what was sent before may be lost on its way.
+fn the_end_of_an_idle_connection_is_gentle() -> Result<(), Failed> {
+    let served = Served::new(" timeouts {\n  idle 1s\n }\n whoami");
+    let mut stream = client::tcp(served.address(), Duration::from_secs(20))?;
+    stream.write_all(&get())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    for _ in 0..20 {
+        stream.write_all(&get()).expect("nothing is reset");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
 /// A client that has every connection of a listener loses one to somebody else.
 fn nobody_keeps_others_out() -> Result<(), Failed> {
     let served = Served::new(
@@ -94,6 +110,10 @@ fn nobody_keeps_others_out() -> Result<(), Failed> {
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("web_requests/head_gets_no_body", head_gets_no_body),
+        Trial::test(
+            "web_requests/the_end_of_an_idle_connection_is_gentle",
+            the_end_of_an_idle_connection_is_gentle,
+        ),
         Trial::test(
             "web_requests/what_comes_behind_a_request_that_waits_is_not_kept",
             what_comes_behind_a_request_that_waits_is_not_kept,

@@ -22,6 +22,7 @@
 //!
 //! No directive's name occurs here: directives that change a listener set `ServerOptions`.
 mod answer;
+mod arriving;
 mod batch;
 mod build;
 mod check;

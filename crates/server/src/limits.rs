@@ -61,6 +61,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// For so long a connection is heard whose address is no longer served: what the kernel has of it was
 /// asked before.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(50);
+/// A handshake that is under way when its address is no longer served must be over within this time.
+pub(crate) const LAST_HANDSHAKE: Duration = Duration::from_secs(2);
 /// Waiting connections that the kernel keeps for a listener.
 pub(crate) const BACKLOG: i32 = 1024;
 /// Open connections of a DoH or gRPC listener, unless its blocks say otherwise (CoreDNS's value).

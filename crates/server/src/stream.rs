@@ -11,10 +11,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_rustls::LazyConfigAcceptor;
 
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
+use crate::arriving::Arriving;
 use crate::connections::{self, Member};
 use crate::current::Current;
 use crate::generation::{Generation, Listener, Table};
@@ -87,37 +88,35 @@ fn begin(
     let Some(member) = Member::join(client.ip(), listener, most) else {
         return;
     };
-    let (generation, current) = (Arc::clone(generation), current.clone());
+    let arriving = Arriving::new(listener, Arc::clone(generation), current.clone());
     let ends_with = member.ends_with();
     let task = tokio::spawn(async move {
         // How a connection ends is the client's business; it is told nothing more.
-        let _ = greet(stream, client, listener, generation, current, member).await;
+        let _ = greet(stream, client, arriving, member).await;
     });
     ends_with(task.abort_handle());
 }
 
-/// Finds out who the client is, and serves it. `generation` is the one that accepted the connection.
+/// Finds out who the client is, and serves it. The table that it begins with must not live as long as
+/// the connection: with it goes all that a configuration has in memory.
 async fn greet(
     mut stream: TcpStream,
     client: SocketAddr,
-    listener: Listener,
-    generation: Arc<Generation>,
-    current: Current,
+    mut arriving: Arriving,
     member: Member,
 ) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
+    let listener = arriving.listener;
     let local = stream.local_addr().unwrap_or(listener.address);
-    let Some(table) = generation.table(&listener) else {
+    let Some(table) = arriving.generation.table(&listener) else {
         return Ok(());
     };
-    // Nobody who makes others wait keeps a generation alive.
-    let is_plain = listener.transport == Scheme::Dns && table.tuning.proxy.is_none();
-    let generation = is_plain.then_some(generation);
     let beginning = match &table.tuning.proxy {
         None => Beginning::default(),
         Some(proxy) => {
             let header = introduce(&mut stream, client, proxy);
-            timeout(table.tuning.streams.first_query, header).await??
+            let limit = table.tuning.streams.first_query;
+            arriving.wait(limit, header).await?
         }
     };
     let (client, local) = beginning.addresses.unwrap_or((client, local));
@@ -126,30 +125,25 @@ async fn greet(
         local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         listener,
     };
-    let web = web::protocols(listener.transport);
-    if web.is_some() && table.tls.is_empty() {
-        return web::serve(
-            stream,
-            who,
-            web::Spoken::Unknown,
-            beginning.rest,
-            member,
-            current,
-        )
-        .await;
+    let is_web = web::protocols(listener.transport).is_some();
+    if is_web && table.tls.is_empty() {
+        drop(table);
+        let spoken = web::Spoken::Unknown;
+        return web::serve(stream, who, spoken, beginning.rest, member, arriving).await;
     }
     if listener.transport == Scheme::Dns {
+        drop(table);
         return Connection::new(stream, who, Transport::Tcp, beginning.rest, member)
-            .run(generation, current)
+            .run(arriving)
             .await;
     }
     if beginning.rest.is_empty() {
-        return shake_hands(stream, who, &table, current, member).await;
+        return shake_hands(stream, who, table, arriving, member).await;
     }
     // The client's first words of TLS came along with the header.
     let (read, write) = stream.into_split();
     let read = io::Cursor::new(beginning.rest).chain(read);
-    shake_hands(tokio::io::join(read, write), who, &table, current, member).await
+    shake_hands(tokio::io::join(read, write), who, table, arriving, member).await
 }
 
 /// Both ends of a connection, and where it came in.
@@ -163,30 +157,35 @@ pub(crate) struct Who {
 async fn shake_hands(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     who: Who,
-    table: &Table,
-    current: Current,
+    table: Arc<Table>,
+    mut arriving: Arriving,
     member: Member,
 ) -> io::Result<()> {
     let limit = table.tuning.streams.handshake;
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-    let start = timeout(limit, acceptor).await??;
+    let start = arriving.wait(limit, acceptor).await?;
     // A TLS listener without an identity is not built; should it happen, nothing is served.
     let Some(identity) = table.identity(start.client_hello().server_name()) else {
         return Ok(());
     };
     if !identity.is_ready() {
+        let ready = async {
+            identity.until_ready().await;
+            Ok(())
+        };
         // Afterwards the handshake fails with an alert; never is anything served in the clear.
-        let _ = timeout(limits::FIRST_CERTIFICATE, identity.until_ready()).await;
+        let _ = arriving.wait(limits::FIRST_CERTIFICATE, ready).await;
     }
     let web = web::protocols(who.listener.transport);
     let config = identity.config(web.unwrap_or(DOT));
-    let stream = timeout(limit, start.into_stream(config)).await??;
+    drop(table);
+    let stream = arriving.wait(limit, start.into_stream(config)).await?;
     if web.is_some() {
         let spoken = web::Spoken::agreed(stream.get_ref().1.alpn_protocol());
-        return web::serve(stream, who, spoken, Vec::new(), member, current).await;
+        return web::serve(stream, who, spoken, Vec::new(), member, arriving).await;
     }
     Connection::new(stream, who, Transport::Tls, Vec::new(), member)
-        .run(None, current)
+        .run(arriving)
         .await
 }
 
@@ -235,24 +234,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Answers queries until the client closes, is silent too long, or the address is no longer
     /// served.
     ///
-    /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1). The address may
-    /// be no longer served when the connection has its first turn: then `accepted` serves it, the
-    /// generation that accepted it.
-    async fn run(
-        mut self,
-        accepted: Option<Arc<Generation>>,
-        mut current: Current,
-    ) -> io::Result<()> {
+    /// Replies leave as they are ready, in whatever order (RFC 7766 section 6.2.1.1).
+    async fn run(mut self, arriving: Arriving) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel(limits::PIPELINE_MAX);
-        let mut generation = current.take();
         // Until when the client is heard, once the address is no longer served.
-        let mut leaving = None;
-        if !generation.tables.contains_key(&self.who.listener)
-            && let Some(accepted) = accepted
-        {
-            generation = accepted;
-            leaving = Some(Instant::now() + limits::LAST_WORDS);
-        }
+        let (mut generation, mut current, mut leaving) = arriving.arrived();
         let Some(mut table) = generation.table(&self.who.listener) else {
             return Ok(());
         };

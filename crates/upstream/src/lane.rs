@@ -100,7 +100,11 @@ impl Lane {
             }
         }
         if connections.len() >= CONNECTIONS_MAX {
-            return Err(Refusal::Full);
+            // One that nobody waits on makes room: servers that take few queries on each leave many.
+            let is_idle = |own: &Arc<Connection>| own.flight().lock().in_flight() == 0;
+            let at = connections.iter().position(is_idle);
+            let idle = connections.remove(at.ok_or(Refusal::Full)?);
+            idle.flight().retire();
         }
         let connection = Connection::open(route(), settings, self);
         let ticket = connection.ask(query, until, IN_FLIGHT_MAX, true)?;
@@ -153,5 +157,43 @@ impl Drop for Lane {
         for connection in lock(&self.connections).drain(..) {
             connection.flight().retire();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corten_wire::{Class, Query, Question, RecordType};
+
+    use super::*;
+    use crate::settings::{Protocol, Server};
+
+    #[tokio::test]
+    async fn a_connection_that_is_idle_makes_room() {
+        let server = Arc::new(Server {
+            address: ([127, 0, 0, 1], 9).into(),
+            protocol: Protocol::Plain,
+        });
+        let route = || Route {
+            server: Arc::clone(&server),
+            dial: Arc::new(crate::dial::Dial::new()),
+            source: None,
+            wait: Duration::from_secs(1),
+        };
+        let question = Question {
+            name: "www.example".parse().unwrap(),
+            rtype: RecordType::A,
+            class: Class::IN,
+        };
+        let (lane, settings) = (Arc::new(Lane::default()), Settings::default());
+        let query = Query::ask(7, &question);
+        let until = Instant::now() + Duration::from_secs(1);
+        let fresh = || lane.ask_stream(route, &settings, query.octets(), until, true);
+        let mut waiting: Vec<_> = (0..CONNECTIONS_MAX).map(|_| fresh().unwrap()).collect();
+        assert!(matches!(fresh(), Err(Refusal::Full)));
+        waiting.pop();
+        let (newcomer, kept) = fresh().expect("there is room");
+        assert_eq!(kept, Kept::No);
+        assert!(matches!(fresh(), Err(Refusal::Full)));
+        drop(newcomer);
     }
 }

@@ -324,14 +324,12 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 
 /// The path of a target that may be a whole URI (RFC 9112 section 3.2.2).
 fn origin_form(target: &[u8]) -> &[u8] {
-    let rest = target
-        .strip_prefix(b"https://")
-        .or_else(|| target.strip_prefix(b"http://"));
-    let path = rest.and_then(|rest| {
-        rest.iter()
-            .position(|octet| *octet == b'/')
-            .map(|at| &rest[at..])
-    });
+    let behind = |scheme: &[u8]| {
+        let (own, rest) = target.split_at_checked(scheme.len())?;
+        own.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let rest = behind(b"https://").or_else(|| behind(b"http://"));
+    let path = rest.and_then(|rest| rest.get(rest.iter().position(|octet| *octet == b'/')?..));
     path.unwrap_or(target)
 }
 
@@ -402,7 +400,7 @@ mod tests {
             \r\n\n\r\nPOST /p HTTP/1.1\r\nhost: x\r\nContent-Length: 5\r\n\r\nhello\
             POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
             3;x=y\r\nabc\r\n02\r\nde\r\n0\r\nX: y\r\n\r\n\
-            GET https://x/z HTTP/1.1\nHost: x\nConnection: foo, Close\n\n\
+            GET HTTPS://x/z HTTP/1.1\nHost: x\nConnection: foo, Close\n\n\
             GET /never HTTP/1.1\r\nHost: x\r\n\r\n";
         for size in [1, 2, 3, 7, 64, 4096] {
             let (found, over) = receive(text, size);

@@ -90,8 +90,13 @@ impl Field {
         (self as usize) < Self::KEPT
     }
 
-    const fn is_list(self) -> bool {
-        matches!(self, Self::XForwardedFor | Self::Forwarded)
+    /// The place among the lists, if its lines are one.
+    const fn list(self) -> Option<usize> {
+        match self {
+            Self::XForwardedFor => Some(0),
+            Self::Forwarded => Some(1),
+            _ => None,
+        }
     }
 }
 
@@ -115,6 +120,9 @@ pub enum Problem {
 pub struct Request {
     values: Vec<u8>,
     places: [Option<(u32, u32)>; Field::KEPT],
+    /// Values of several lines. They grow where they are: if each line left what was there before
+    /// behind, a block of few octets would take up a thousand times as many.
+    lists: [Vec<u8>; 2],
     /// The body.
     pub body: Vec<u8>,
     /// What is wrong with it; then the body may be missing.
@@ -124,6 +132,9 @@ pub struct Request {
 impl Request {
     /// The value of a field, if it is there.
     pub fn field(&self, field: Field) -> Option<&[u8]> {
+        if let Some(list) = field.list() {
+            return Some(self.lists[list].as_slice()).filter(|list| !list.is_empty());
+        }
         let (start, end) = (*self.places.get(field as usize)?)?;
         self.values.get(start as usize..end as usize)
     }
@@ -144,27 +155,33 @@ impl Request {
     pub(crate) fn clear(&mut self) {
         self.values.clear();
         self.places = [None; Field::KEPT];
+        self.lists.iter_mut().for_each(Vec::clear);
         self.body.clear();
         self.problem = None;
     }
 
     /// Whether its memory is worth keeping.
     pub fn is_small(&self) -> bool {
-        self.values.capacity() + self.body.capacity() <= 8 * 1024
+        let lists: usize = self.lists.iter().map(Vec::capacity).sum();
+        self.values.capacity() + lists + self.body.capacity() <= 8 * 1024
     }
 
     /// Keeps a value; returns whether the field may come, or come again.
     pub(crate) fn keep(&mut self, field: Field, value: &[u8]) -> bool {
+        if let Some(list) = field.list() {
+            let list = &mut self.lists[list];
+            if !list.is_empty() && !value.is_empty() {
+                list.extend_from_slice(b", ");
+            }
+            list.extend_from_slice(value);
+            return true;
+        }
         let start = self.values.len() as u32;
         let Some(place) = self.places.get_mut(field as usize) else {
             return true;
         };
         match *place {
             None => (),
-            Some((start, end)) if field.is_list() => {
-                self.values.extend_from_within(start as usize..end as usize);
-                self.values.extend_from_slice(b", ");
-            }
             // The same length twice is harmless (RFC 9110 section 8.6).
             Some(_) if field == Field::ContentLength => return self.field(field) == Some(value),
             Some(_) => return !field.is_pseudo(),
@@ -204,6 +221,23 @@ mod tests {
         assert_eq!(list, Some(&b"192.0.2.1, 192.0.2.2"[..]));
         request.clear();
         assert_eq!(request.field(Field::Path), None);
+        assert_eq!(request.field(Field::XForwardedFor), None);
+    }
+
+    #[test]
+    fn lists_take_no_more_room_than_their_lines() {
+        let mut request = Request::default();
+        for _ in 0..180 {
+            assert!(request.keep(Field::XForwardedFor, &[b'1'; 22]));
+            assert!(request.keep(Field::Forwarded, &[b'2'; 22]));
+            assert!(request.keep(Field::XForwardedFor, b""));
+        }
+        let list = request.field(Field::XForwardedFor).unwrap();
+        assert_eq!(list.len(), 180 * 24 - 2);
+        let memory =
+            request.values.capacity() + request.lists.iter().map(Vec::capacity).sum::<usize>();
+        assert!(memory <= 2 * 2 * 180 * 24, "{memory}");
+        assert!(!request.is_small());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! *grpc_server*: limits of DNS over gRPC.
-use corten_plugin::corefile::{Occurrence, Token};
+use corten_plugin::corefile::Occurrence;
 use corten_plugin::{Directive, GrpcOptions, Setup, SetupError};
 
 /// The directive.
@@ -22,21 +22,18 @@ fn read(occurrence: &Occurrence<'_>) -> Result<GrpcOptions, SetupError> {
     occurrence.no_args()?;
     let mut options = GrpcOptions::default();
     for option in occurrence.lines() {
-        let name = option.name.text.as_str();
-        let before = match name {
+        let before = match option.name.text.as_str() {
             "max_streams" => {
-                let streams = match number(name, option.one_arg()?)? {
+                let streams = match option.one_arg()?.parse_bound("max_streams", true)? {
                     0 => STREAMS_MAX,
-                    number => u32::try_from(number)
-                        .unwrap_or(STREAMS_MAX)
-                        .min(STREAMS_MAX),
+                    number => number.min(STREAMS_MAX),
                 };
                 options.streams_max.replace(streams).is_some()
             }
             "max_connections" => {
-                let connections = match number(name, option.one_arg()?)? {
+                let connections = match option.one_arg()?.parse_bound("max_connections", true)? {
                     0 => usize::MAX,
-                    number => usize::try_from(number).unwrap_or(usize::MAX),
+                    number => number as usize,
                 };
                 options.connections_max.replace(connections).is_some()
             }
@@ -47,21 +44,6 @@ fn read(occurrence: &Occurrence<'_>) -> Result<GrpcOptions, SetupError> {
         }
     }
     Ok(options)
-}
-
-fn number(name: &str, word: &Token) -> Result<u64, SetupError> {
-    let text = &word.text;
-    match text.parse::<i64>() {
-        Ok(number) if number >= 0 => Ok(number.unsigned_abs()),
-        Ok(number) => Err(word
-            .error(format!("{name} must be a non-negative integer: {number}"))
-            .help("0 is for any number")
-            .into()),
-        Err(_) => Err(word
-            .error(format!("invalid {name} value '{text}'"))
-            .help("it is a number; 0 is for any number")
-            .into()),
-    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,10 @@ fn read(occurrence: &Occurrence<'_>) -> Result<HttpsOptions, SetupError> {
     for option in occurrence.lines() {
         match option.name.text.as_str() {
             "max_connections" => {
-                let number = connections(option.one_arg()?)?;
+                let number = match option.one_arg()?.parse_bound("max_connections", true)? {
+                    0 => usize::MAX,
+                    number => number as usize,
+                };
                 if options.connections_max.replace(number).is_some() {
                     return Err(option.already_defined().into());
                 }
@@ -66,25 +69,6 @@ fn read(occurrence: &Occurrence<'_>) -> Result<HttpsOptions, SetupError> {
         }));
     }
     Ok(options)
-}
-
-/// A number of connections; zero for any.
-fn connections(word: &Token) -> Result<usize, SetupError> {
-    let text = &word.text;
-    match text.parse::<i64>() {
-        Ok(0) => Ok(usize::MAX),
-        Ok(number) if number > 0 => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
-        Ok(number) => Err(word
-            .error(format!(
-                "max_connections must be a non-negative integer: {number}"
-            ))
-            .help("0 is for any number")
-            .into()),
-        Err(_) => Err(word
-            .error(format!("invalid max_connections value '{text}'"))
-            .help("it is a number of connections; 0 is for any number")
-            .into()),
-    }
 }
 
 /// An address, or an address and how many of its bits count.

@@ -14,7 +14,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::frame::{Frame, frame, may_be_query};
 use super::link::{Claim, Counters, Held, Link, Unfinished, excessive_load, is_replayable};
-use super::streams::{Streams, accept};
+use super::streams::{Reason, Streams, accept, take_last};
 use super::{DOQ_NO_ERROR, now};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::current::Current;
@@ -71,6 +71,13 @@ impl Streams for Doq {
 
     fn renew(&mut self, generation: Arc<Generation>, table: Arc<Table>) {
         (self.generation, self.table) = (generation, table);
+    }
+
+    async fn farewell(&mut self, reason: Reason) {
+        if reason == Reason::Leaving {
+            take_last(self).await;
+        }
+        self.link.until_idle().await;
     }
 
     fn take(&mut self, mut send: SendStream, mut recv: RecvStream) {

@@ -14,9 +14,9 @@ use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use tokio::time::{timeout, timeout_at};
 
 use super::link::{Held, Link, Unfinished, is_replayable};
+use super::now;
 use super::response::Scratch;
-use super::streams::{Reason, Streams, accept};
-use super::{now, round_trip};
+use super::streams::{Reason, Streams, accept, take_last};
 use crate::answer::{Outcome, finish, finish_afterwards, go_on, read, respond};
 use crate::current::Current;
 use crate::doh::status::Status;
@@ -144,12 +144,7 @@ impl Streams for Connection {
     async fn farewell(&mut self, reason: Reason) {
         if reason == Reason::Leaving {
             self.go_away(None);
-            let on_their_way = timeout(round_trip(&self.link.connection), async {
-                while let Ok((send, recv)) = self.link.connection.accept_bi().await {
-                    self.take(send, recv);
-                }
-            });
-            let _ = on_their_way.await;
+            take_last(self).await;
         }
         self.go_away(Some(self.next));
         let link = Arc::clone(&self.link);

@@ -163,6 +163,7 @@ async fn greet(
         return incoming.refuse();
     };
     let limit = table.tuning.streams.handshake;
+    let most = connections_max(listener.transport, &table);
     until_ready(&table).await;
     let asks_clients = table.tls.iter().any(|identity| identity.verifies_clients());
     drop(table);
@@ -182,7 +183,7 @@ async fn greet(
         }
     };
     let link = Link::new(connection.clone(), client, listener, shaken.is_none());
-    let served = tokio::spawn(serve_link(Arc::clone(&link), current.clone()));
+    let served = tokio::spawn(serve_link(Arc::clone(&link), current));
     let is_shaken = match shaken {
         None => true,
         Some(shaken) => {
@@ -192,7 +193,7 @@ async fn greet(
     };
     drop(handshake);
     let member = match is_shaken {
-        true => join(client, listener, &current),
+        true => Member::join(client.ip(), listener, most),
         false => None,
     };
     let Some(member) = member else {
@@ -203,16 +204,15 @@ async fn greet(
     link.set_shaken(member);
 }
 
-fn join(client: SocketAddr, listener: Listener, current: &Current) -> Option<Member> {
-    let table = current.generation().table(&listener)?;
-    let most = match listener.transport {
+/// How many connections a listener of QUIC may have.
+fn connections_max(scheme: Scheme, table: &Table) -> usize {
+    match scheme {
         Scheme::Https3 => {
             let set = table.tuning.https3.connections_max;
             set.unwrap_or(limits::HTTP3_CONNECTIONS_MAX)
         }
         _ => usize::MAX,
-    };
-    Member::join(client.ip(), listener, most)
+    }
 }
 
 /// Waits for the first certificate, as long as a client may be expected to wait.

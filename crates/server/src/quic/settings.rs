@@ -1,6 +1,6 @@
 //! What a listener shakes hands with, and the bounds of its connections.
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use corten_corefile::Transport as Scheme;
 use corten_plugin::TlsIdentity;
@@ -58,7 +58,7 @@ pub(super) fn server(scheme: Scheme, table: &Table) -> Result<ServerConfig, Stri
     };
     (tls.session_storage, tls.ticketer) = (sessions, Arc::new(NoTickets));
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| error.to_string())?;
-    let mut server = ServerConfig::with_crypto(Arc::new(crypto));
+    let mut server = with_our_keys(Arc::new(crypto));
     server
         .transport_config(Arc::new(transport(scheme, table)?))
         // quinn takes a new address for the client's before that is shown to be (RFC 9000 section 8.2):
@@ -68,6 +68,16 @@ pub(super) fn server(scheme: Scheme, table: &Table) -> Result<ServerConfig, Stri
         .incoming_buffer_size(limits::QUIC_INCOMING_OCTETS)
         .incoming_buffer_size_total(limits::QUIC_INCOMING_OCTETS_ALL);
     Ok(server)
+}
+
+/// Settings with the process's key for tokens: who has been told to show that he receives (Retry) may do
+/// so after a reload.
+fn with_our_keys(crypto: Arc<QuicServerConfig>) -> ServerConfig {
+    static FIRST: OnceLock<ServerConfig> = OnceLock::new();
+    let first = FIRST.get_or_init(|| ServerConfig::with_crypto(Arc::clone(&crypto) as _));
+    let mut server = first.clone();
+    server.crypto = crypto;
+    server
 }
 
 fn transport(scheme: Scheme, table: &Table) -> Result<TransportConfig, String> {

@@ -7,6 +7,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
 
 use super::link::Link;
+use super::round_trip;
 use crate::current::Current;
 use crate::generation::{Generation, Table};
 use crate::limits;
@@ -31,9 +32,7 @@ pub(super) trait Streams {
 
     /// Tells the client that the connection is about to end, and answers what was asked. The caller
     /// bounds the time.
-    fn farewell(&mut self, _: Reason) -> impl Future<Output = ()> + Send {
-        self.link().until_idle()
-    }
+    fn farewell(&mut self, reason: Reason) -> impl Future<Output = ()> + Send;
 }
 
 /// Why no more streams are accepted.
@@ -50,8 +49,23 @@ pub(super) enum Reason {
 /// returned when the client has left.
 pub(super) async fn accept(streams: &mut impl Streams, mut current: Current) -> Option<()> {
     let reason = accept_from(streams, &mut current).await?;
+    if !streams.link().is_shaken() {
+        let _ = timeout(limits::LAST_HANDSHAKE, streams.link().until_shaken()).await;
+    }
     let _ = timeout(limits::DRAIN, streams.farewell(reason)).await;
     Some(())
+}
+
+/// Answers what the client has sent before it could know of the end.
+pub(super) async fn take_last(streams: &mut impl Streams) {
+    let connection = streams.link().connection.clone();
+    let on_their_way = limits::LAST_WORDS.max(round_trip(&connection));
+    let _ = timeout(on_their_way, async {
+        while let Ok((send, recv)) = connection.accept_bi().await {
+            streams.take(send, recv);
+        }
+    })
+    .await;
 }
 
 async fn accept_from<S: Streams>(streams: &mut S, current: &mut Current) -> Option<Reason> {

@@ -8,7 +8,7 @@ use corten_corefile::Transport as Scheme;
 use corten_plugin::{Exchange, ForwardedHeader};
 use corten_web::http2::Timeouts;
 use corten_web::{Field, Request};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -17,8 +17,8 @@ use super::Spoken;
 use super::service::{Refusal, Scratch, Service, trace};
 use super::wire::{Taken, Ticket, Wire};
 use crate::answer::{Journey, Outcome, answer, finish, finish_afterwards, go_on};
+use crate::arriving::Arriving;
 use crate::connections::Member;
-use crate::current::Current;
 use crate::doh::forwarded;
 use crate::generation::{Generation, Table};
 use crate::leaving::{self, Behind};
@@ -99,14 +99,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Answers requests until the client closes, is silent too long, asks too much, or the address is
     /// no longer served.
-    pub(super) async fn run(mut self, mut current: Current) -> io::Result<()> {
+    pub(super) async fn run(mut self, arriving: Arriving) -> io::Result<()> {
         let (sender, mut replies) = mpsc::channel::<Finished>(limits::PIPELINE_MAX);
-        let mut generation = current.take();
+        // Until when new requests are taken, once the address is no longer served.
+        let (mut generation, mut current, mut last_words) = arriving.arrived();
         let Some(mut table) = generation.table(&self.who.listener) else {
             return Ok(());
         };
-        // Until when new requests are taken, once the address is no longer served.
-        let mut last_words: Option<Instant> = None;
         let mut leaving = false;
         let clock = sleep(Duration::ZERO);
         tokio::pin!(clock);
@@ -177,7 +176,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if self.look_at_the_clock(&table) {
                         self.wire.leave(&mut self.output);
                         self.flush().await?;
-                        return self.stream.shutdown().await;
+                        // A request that is on its way must not cost the client our last words.
+                        return leaving::part(&mut self.stream).await;
                     }
                 }
             }

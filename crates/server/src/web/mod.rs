@@ -18,8 +18,8 @@ use std::io;
 use corten_corefile::Transport as Scheme;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::arriving::Arriving;
 use crate::connections::Member;
-use crate::current::Current;
 use crate::generation::Table;
 use crate::limits;
 use crate::stream::Who;
@@ -64,10 +64,10 @@ pub(crate) async fn serve(
     spoken: Spoken,
     input: Vec<u8>,
     member: Member,
-    current: Current,
+    arriving: Arriving,
 ) -> io::Result<()> {
     connection::Connection::new(stream, who, spoken, input, member)
-        .run(current)
+        .run(arriving)
         .await
 }
 

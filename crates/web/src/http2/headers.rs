@@ -77,7 +77,7 @@ impl Session {
             return Err(Reason::ProtocolError.into());
         }
         if id <= self.last {
-            return self.trailers(id, ends, block, out);
+            return self.trailers(id, ends, block, now, out);
         }
         self.last = id;
         let mut request = self.spare.pop().unwrap_or_default();
@@ -132,6 +132,7 @@ impl Session {
         id: u32,
         ends: bool,
         block: &[u8],
+        now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Event, Fault> {
         let mut good = true;
@@ -142,7 +143,7 @@ impl Session {
             .map_err(|_| Reason::CompressionError)?;
         let Some(at) = self.position(id) else {
             return match self.was_reset(id) {
-                true => Ok(Event::Nothing),
+                true => self.nuisance(1, now),
                 false => Err(Reason::StreamClosed.into()),
             };
         };

@@ -250,7 +250,9 @@ impl Session {
                     continue;
                 };
                 request.problem = Some(Problem::Late);
+                request.body.clear();
                 self.note_reset(id);
+                self.make_room(out);
                 return Ok(Some((id, request)));
             }
         }
@@ -367,6 +369,7 @@ impl Session {
         self.forget(id);
         self.note_reset(id);
         frame::reset(out, id, reason);
+        self.make_room(out);
     }
 
     fn note_reset(&mut self, id: u32) {

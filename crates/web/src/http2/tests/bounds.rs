@@ -92,3 +92,66 @@ fn responses_wait_for_room_and_not_for_ever() {
     talk.say(&frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 8]));
     assert_eq!(talk.written(), [(kind::DATA, 4), (kind::HEADERS, 1)]);
 }
+
+#[test]
+fn bodies_that_are_given_up_make_room() {
+    const FIRST: u32 = 5;
+    let mut talk = Talk::new();
+    // All that may be under way, in bodies without an end, and in padding.
+    let mut sent = 0;
+    for at in 0..4 {
+        talk.say(&frame(kind::HEADERS, 4, FIRST + 2 * at, &post(&[])));
+    }
+    let padded = [&[255][..], &[0; 255]].concat();
+    while sent + padded.len() as u32 <= WINDOW {
+        let stream = FIRST + 2 * (sent % 4);
+        assert_eq!(talk.say(&frame(kind::DATA, 8, stream, &padded)), End::Open);
+        talk.session.calm.earn();
+        sent += padded.len() as u32;
+    }
+    talk.written();
+    let timeouts = Timeouts {
+        request: Duration::from_secs(3),
+        response: Duration::from_secs(5),
+    };
+    let later = talk.now + Duration::from_secs(3);
+    let late = talk.session.expire(later, &timeouts, &mut talk.out);
+    assert!(late.unwrap().is_some());
+    assert_eq!(talk.written(), [(kind::WINDOW_UPDATE, 4)], "given up");
+}
+
+#[test]
+fn a_mistake_of_a_stream_makes_room() {
+    let mut talk = Talk::new();
+    talk.say(&frame(
+        kind::HEADERS,
+        4,
+        1,
+        &post(&[("content-length", "1")]),
+    ));
+    talk.session.received = WINDOW / 2;
+    talk.written();
+    let end = talk.say(&frame(kind::DATA, 0, 1, &[0; 2]));
+    assert_eq!(end, End::Reset(1, Reason::ProtocolError));
+    assert_eq!(
+        talk.written(),
+        [(kind::RST_STREAM, 4), (kind::WINDOW_UPDATE, 4)]
+    );
+}
+
+#[test]
+fn blocks_on_a_stream_that_was_reset_are_a_nuisance() {
+    let mut talk = Talk::new();
+    talk.say(&frame(
+        kind::HEADERS,
+        4,
+        1,
+        &post(&[("content-length", "1")]),
+    ));
+    let end = talk.say(&frame(kind::DATA, 0, 1, &[0; 2]));
+    assert_eq!(end, End::Reset(1, Reason::ProtocolError));
+    let ended = (0..1000)
+        .map(|_| talk.say(&frame(kind::HEADERS, BOTH, 1, &[])))
+        .find(|end| *end != End::Open);
+    assert_eq!(ended, Some(End::Over(Reason::EnhanceYourCalm)));
+}
