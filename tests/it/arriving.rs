@@ -84,22 +84,28 @@ fn first_words(client: &Client, port: u16) -> quinn::Connecting {
     connecting
 }
 
-/// The same over QUIC.
+/// Whether who shakes hands over QUIC while the listener ends is answered.
+fn quic_handshake_is_answered(scheme: &str, protocol: &str) -> bool {
+    let served = doq::serve(scheme, " whoami");
+    let client = Client::new(protocol, served.folder.path());
+    served.process.freeze();
+    let connecting = first_words(&client, served.port);
+    served.process.signal("CONT");
+    client.until_it_hears();
+    quic_leaving::leave(&served);
+    served.process.wait_for_log("Reloading complete");
+    let answer = client.run(async {
+        let connection = connecting.await.ok()?;
+        quic::exchange(&connection, &quic_request(protocol)).await
+    });
+    answer.flatten().is_some()
+}
+
+/// The same over QUIC. The client has to be quick, which it may fail to be where much else goes on.
 fn quic_handshakes_outlive_their_listener() -> Result<(), Failed> {
     for (scheme, protocol) in QUIC {
-        let served = doq::serve(scheme, " whoami");
-        let client = Client::new(protocol, served.folder.path());
-        served.process.freeze();
-        let connecting = first_words(&client, served.port);
-        served.process.signal("CONT");
-        client.until_it_hears();
-        quic_leaving::leave(&served);
-        served.process.wait_for_log("Reloading complete");
-        let answer = client.run(async {
-            let connection = connecting.await.ok()?;
-            quic::exchange(&connection, &quic_request(protocol)).await
-        });
-        assert!(answer.flatten().is_some(), "no answer over {scheme}");
+        let answered = (0..4).any(|_| quic_handshake_is_answered(scheme, protocol));
+        assert!(answered, "no answer over {scheme}");
     }
     Ok(())
 }

@@ -286,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         self.collect(Some(reply));
                     }
                 }
-                read = self.stream.read_buf(&mut self.input), if may_read => heard_all = read? == 0,
+                // Before anything is read: the next query is answered by the new generation.
                 new = current.changed(), if leaving.is_none() => {
                     match new.table(&self.who.listener) {
                         Some(new_table) => (table, generation) = (new_table, new),
@@ -298,6 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         }
                     }
                 }
+                read = self.stream.read_buf(&mut self.input), if may_read => heard_all = read? == 0,
                 () = &mut silence => {
                     let now = tokio::time::Instant::now();
                     let until = self.until().into();

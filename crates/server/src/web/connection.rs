@@ -159,17 +159,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         self.collect(Some(finished), &table);
                     }
                 }
-                read = self.stream.read_buf(&mut self.input), if may_read => {
-                    if read? == 0 {
-                        // Whoever has closed its side of HTTP waits for nothing any more.
-                        return Ok(());
-                    }
-                }
+                // Before anything is read: the next request is answered by the new generation.
                 new = current.changed(), if !leaving && last_words.is_none() => {
                     match new.table(&self.who.listener) {
                         Some(new_table) => (table, generation) = (new_table, new),
                         // What has arrived may not have been seen yet.
                         None => last_words = Some(Instant::now() + limits::LAST_WORDS),
+                    }
+                }
+                read = self.stream.read_buf(&mut self.input), if may_read => {
+                    if read? == 0 {
+                        // Whoever has closed its side of HTTP waits for nothing any more.
+                        return Ok(());
                     }
                 }
                 () = &mut clock => {
