@@ -43,6 +43,9 @@ impl Workers {
                     .spawn(move || {
                         // Ends with a message or with the sender.
                         let _ = runtime.block_on(stopped);
+                        // A call that hangs in the kernel, such as for a file server that does not
+                        // answer, would be waited for.
+                        runtime.shutdown_background();
                     })?,
             );
         }
@@ -79,5 +82,35 @@ impl Workers {
         for thread in self.threads {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_call_that_hangs_does_not_hold_up_the_end() {
+        let workers = Workers::start(1).unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        workers.handles[0].spawn(async move {
+            let hang = tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                let _ = ends.recv();
+            });
+            let _ = hang.await;
+        });
+        begins.recv().unwrap();
+        let (stopped, stops) = mpsc::channel();
+        std::thread::spawn(move || {
+            workers.stop();
+            let _ = stopped.send(());
+        });
+        let waited = stops.recv_timeout(Duration::from_secs(60));
+        drop(end);
+        waited.expect("it has ended");
     }
 }
