@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::current::Current;
 use crate::listen::Sockets;
-use crate::{quic, stream, udp};
+use crate::{limits, quic, stream, udp};
 
 /// The threads that serve.
 ///
@@ -43,9 +43,9 @@ impl Workers {
                     .spawn(move || {
                         // Ends with a message or with the sender.
                         let _ = runtime.block_on(stopped);
-                        // A call that hangs in the kernel, such as for a file server that does not
-                        // answer, would be waited for.
-                        runtime.shutdown_background();
+                        // What is being written is finished; a call that hangs in the kernel, such as
+                        // for a file server that does not answer, would be waited for without end.
+                        runtime.shutdown_timeout(limits::LAST_CALLS);
                     })?,
             );
         }
