@@ -79,8 +79,6 @@ pub(crate) const WEB_BODY_OCTETS_MAX: u32 = 65_535 + 16;
 pub(crate) const WEB_INPUT_OCTETS: usize = 9 + 16 * 1024;
 /// Open connections to HTTP endpoints; beyond it new ones are closed.
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 256;
-/// How long the end of a worker waits for calls that block, such as of a file system.
-pub(crate) const LAST_CALLS: Duration = Duration::from_secs(2);
 /// Waiting connections that the kernel keeps for an HTTP endpoint.
 pub(crate) const HTTP_BACKLOG: i32 = 128;
 /// The head of an HTTP request must be there within this time.
