@@ -1,4 +1,4 @@
-//! Clients of QUIC whose address changes, whose queries come in pieces, or who tell their trace.
+//! Clients of QUIC whose address changes, whose queries come in pieces, who tell their trace or look at the date.
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use crate::client::{Options, Query};
 use crate::doq::serve;
 use crate::message::Message;
-use crate::quic::{Client, code, exchange, frame, framed, response};
+use crate::quic::{Client, code, exchange, frame, framed, post, response};
 
 fn query() -> Vec<u8> {
     framed(&Query::new("www.example", "A", &Options::new()))
@@ -115,8 +115,26 @@ fn requests_tell_their_trace() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Responses of HTTP/3 say when they were made (RFC 9110 section 6.6.1).
+fn responses_are_dated() -> Result<(), Failed> {
+    let served = serve("https3", " whoami");
+    let client = Client::new("h3", served.folder.path());
+    let connection = client.connect(served.port).expect("a connection");
+    let message = Query::new("www.example", "A", &Options::new()).wire;
+    for (path, status) in [("/dns-query", "200"), ("/other", "404")] {
+        let answer = client.run(exchange(&connection, &post(path, &message)));
+        let answer = answer.flatten().expect("an answer");
+        assert_eq!(response(&answer).0, status);
+        // The name's place in the static table, and the length.
+        let is_date = |field: &[u8]| field.starts_with(&[0x56, 29]) && field.ends_with(b" GMT");
+        assert!(answer.windows(31).any(is_date), "{answer:?}");
+    }
+    Ok(())
+}
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
+        Trial::test("quic_clients/responses_are_dated", responses_are_dated),
         Trial::test(
             "quic_clients/an_address_is_not_believed_before_a_handshake",
             an_address_is_not_believed_before_a_handshake,

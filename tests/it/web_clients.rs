@@ -80,6 +80,14 @@ fn curl() -> Result<(), Failed> {
             "-s --cacert ca.pem {version} -o /dev/null -w %{{http_version}} {url}?dns={QUESTION}"
         );
         assert_eq!(run(&folder, "curl", &shown).0, proto);
+        // RFC 9110 section 6.6.1, whatever the response is.
+        for path in [format!("?dns={QUESTION}"), String::new()] {
+            let shown = format!("-s --cacert ca.pem {version} -o /dev/null -D - {url}{path}");
+            let (head, _) = run(&folder, "curl", &shown);
+            let mut dates = head.lines().filter_map(|line| line.strip_prefix("date: "));
+            let date = dates.next().unwrap_or_else(|| panic!("no date in {head}"));
+            assert!(date.len() == 29 && date.ends_with(" GMT"), "{head}");
+        }
     }
     Ok(())
 }

@@ -4,11 +4,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`request`] | method, target and content type to the message that is asked |
+//! | [`date`] | when a response is made |
 //! | [`freshness`] | for how long a response may be kept by HTTP's caches |
 //! | [`forwarded`] | the client's address as a trusted proxy tells it |
 //! | [`status`] | the statuses that are answered, their texts and their counters |
 //!
 //! Not here: how requests and responses travel (`http1`, `http2`, HTTP/3).
+pub(crate) mod date;
 pub(crate) mod forwarded;
 pub(crate) mod freshness;
 pub(crate) mod request;

@@ -2,6 +2,7 @@
 use corten_web::Request;
 use corten_web::http3::{qpack, write_response};
 
+use crate::doh::date::Date;
 use crate::doh::freshness;
 use crate::doh::status::Status;
 use crate::generation::Table;
@@ -14,6 +15,7 @@ pub(super) struct Scratch {
     pub(super) decoded: Vec<u8>,
     pub(super) reply: Vec<u8>,
     block: Vec<u8>,
+    date: Date,
     pub(super) output: Vec<u8>,
 }
 
@@ -32,6 +34,7 @@ impl Scratch {
         let mut digits = Digits::default();
         let length = digits.write("", self.reply.len() as u32);
         qpack::write_value(block, qpack::index::CONTENT_LENGTH, length.as_bytes());
+        qpack::write_value(block, qpack::index::DATE, self.date.now().as_bytes());
         self.output.clear();
         write_response(&mut self.output, block, &self.reply);
     }
@@ -56,6 +59,7 @@ impl Scratch {
         let mut digits = Digits::default();
         let length = digits.write("", text.len() as u32);
         qpack::write_value(block, qpack::index::CONTENT_LENGTH, length.as_bytes());
+        qpack::write_value(block, qpack::index::DATE, self.date.now().as_bytes());
         self.output.clear();
         let body: &[u8] = if is_bare { b"" } else { text.as_bytes() };
         write_response(&mut self.output, block, body);

@@ -7,6 +7,7 @@ use corten_web::{Field, Problem, Request, http1};
 
 use super::grpc::{self, Failure};
 use super::wire::{Response, Ticket, Wire};
+use crate::doh::date::Date;
 use crate::doh::request::{self, Head, Method};
 use crate::doh::status::{Status, Tally};
 use crate::doh::{MEDIA_TYPE, freshness};
@@ -39,6 +40,7 @@ pub(crate) struct Scratch {
     block: Vec<u8>,
     body: Vec<u8>,
     trailers: Vec<u8>,
+    date: Date,
 }
 
 impl Service {
@@ -168,6 +170,7 @@ impl Scratch {
         tally.count(Status::Ok);
         let (mut age, mut length) = (Digits::default(), Digits::default());
         let age = age.write("max-age=", freshness::seconds(reply));
+        let date = self.date.now();
         match wire {
             Wire::Two(session) => {
                 hpack::write_indexed(&mut self.block, index::STATUS_200);
@@ -176,6 +179,7 @@ impl Scratch {
                 hpack::write_value(&mut self.block, index::CACHE_CONTROL, age.as_bytes());
                 let length = length.write("", reply.len() as u32).as_bytes();
                 hpack::write_value(&mut self.block, index::CONTENT_LENGTH, length);
+                hpack::write_value(&mut self.block, index::DATE, date.as_bytes());
                 let response = Response {
                     block: &self.block,
                     body: reply,
@@ -186,7 +190,11 @@ impl Scratch {
             Wire::One(session, held, _) => {
                 let response = http1::Response {
                     status: "200 OK",
-                    fields: &[("content-type", MEDIA_TYPE), ("cache-control", age)],
+                    fields: &[
+                        ("content-type", MEDIA_TYPE),
+                        ("cache-control", age),
+                        ("date", date),
+                    ],
                 };
                 session.respond(held.take().unwrap_or_default(), response, reply, out);
             }
@@ -224,6 +232,7 @@ impl Scratch {
             tally.count(status);
         }
         let text = status.text();
+        let date = self.date.now();
         let allow = (status == Status::MethodNotAllowed).then_some(("allow", "GET, POST"));
         match wire {
             Wire::Two(session) => {
@@ -236,6 +245,7 @@ impl Scratch {
                 let mut length = Digits::default();
                 let length = length.write("", text.len() as u32).as_bytes();
                 hpack::write_value(block, index::CONTENT_LENGTH, length);
+                hpack::write_value(block, index::DATE, date.as_bytes());
                 let response = Response {
                     block,
                     body: if is_bare { b"" } else { text.as_bytes() },
@@ -245,7 +255,7 @@ impl Scratch {
             }
             Wire::One(session, held, _) => {
                 let line = format!("{} {}", status.digits(), status.reason());
-                let mut fields = vec![("content-type", PLAIN)];
+                let mut fields = vec![("content-type", PLAIN), ("date", date)];
                 fields.extend(allow);
                 let response = http1::Response {
                     status: &line,

@@ -253,6 +253,8 @@ pub mod index {
     pub const CONTENT_LENGTH: u8 = 28;
     /// `content-type`
     pub const CONTENT_TYPE: u8 = 31;
+    /// `date`
+    pub const DATE: u8 = 33;
 }
 
 /// Writes a field of the static table, name and value.

@@ -58,6 +58,8 @@ pub fn decode(block: &[u8], mut tell: impl FnMut(Line<'_>)) -> Result<(), Malfor
 pub mod index {
     /// `content-length`
     pub const CONTENT_LENGTH: u8 = 4;
+    /// `date`
+    pub const DATE: u8 = 6;
     /// `:status`, with any value.
     pub const STATUS: u8 = 24;
     /// `:status: 200`
