@@ -65,14 +65,25 @@ pub(crate) fn due(
     }
 }
 
-/// Before then a certificate that came at `since` is not replaced, whatever the CA suggests: one that
-/// wants every new certificate to be replaced at once must not be obeyed without end.
-pub(crate) fn rest(since: SystemTime, validity: Validity) -> SystemTime {
+/// For so long a certificate that has come is not replaced, whatever the CA suggests: one that wants
+/// every new certificate to be replaced at once must not be obeyed without end.
+pub(crate) fn while_new(validity: Validity) -> Duration {
     let life = validity
         .until
         .duration_since(validity.from)
         .unwrap_or_default();
-    since + (life / REST_PART).clamp(REST_MIN, REST_MAX)
+    (life / REST_PART).clamp(REST_MIN, REST_MAX)
+}
+
+/// The same for one that was given at `since`. One that began so long before that it is due at once
+/// stays for the wanted part of what was left of it: the next one would be no better.
+pub(crate) fn rest(validity: Validity, renew_at: RenewAt, since: SystemTime) -> Duration {
+    let new = while_new(validity);
+    if due(validity, renew_at, None, 0.0) > since {
+        return new;
+    }
+    let left = validity.until.duration_since(since).unwrap_or_default();
+    new.max(left.mul_f64(renew_at.part()))
 }
 
 /// What to do at `now`; nothing is tried before `paused`.
@@ -152,8 +163,17 @@ mod tests {
     #[test]
     fn a_new_certificate_is_left_alone_for_a_while() {
         for (life, seconds) in [(20, 1), (3600, 9), (90 * DAY, 3600), (0, 1)] {
-            let until = rest(at(500), validity(100, 100 + life));
-            assert_eq!(until, at(500 + seconds), "{life}");
+            let time = while_new(validity(100, 100 + life));
+            assert_eq!(time, Duration::from_secs(seconds), "{life}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_due_when_it_comes_is_used_all_the_same() {
+        // A day from midnight on, given at an hour of that day.
+        for (hour, seconds) in [(0, 216), (16, 216), (18, 6 * 3600 * 7 / 10), (24, 216)] {
+            let time = rest(validity(0, DAY), RenewAt::default(), at(hour * 3600));
+            assert_eq!(time, Duration::from_secs(seconds), "{hour}");
         }
     }
 

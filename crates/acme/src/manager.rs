@@ -24,7 +24,7 @@ use crate::attempt::Limits;
 use crate::backoff::Backoff;
 use crate::bundle::{Bundle, Validity};
 use crate::challenges::{Challenges, Managed};
-use crate::machine::{Decision, decide, due, rest};
+use crate::machine::{Decision, decide, due, rest, while_new};
 use crate::metrics::Metrics;
 use crate::spec::{Issuer, Spec};
 use crate::store::{RETRY, Store, stored_at};
@@ -290,9 +290,13 @@ impl Entry {
             state.issuer = bundle.issuer().to_owned();
             // Of servers that share it the one that has stored it knows since when it is there.
             let now = SystemTime::now();
-            let since = stored.as_deref().and_then(stored_at);
-            let since = since.map_or(now, |since| since.min(now));
-            state.rest = Some(rest(since, validity));
+            state.rest = Some(match stored.as_deref().and_then(stored_at) {
+                Some(since) => {
+                    let since = since.min(now);
+                    since + rest(validity, self.spec.options.renew_at, since)
+                }
+                None => now + while_new(validity),
+            });
             state.unstored = None;
             state.last_error = None;
             state.alarms = Alarms::default();
