@@ -183,14 +183,21 @@ const RULES: &[Rule] = &[
     Rule {
         why: "a DNAME that makes a name too long is told of wherever the chain comes to it (RFC 6672 section 2.2); NSD and Knot do not always",
         who: &["NSD ", "Knot"],
-        holds: |_, ours, other| ours.rcode == "YXDOMAIN" && ours.answer == other.answer,
+        holds: |_, ours, other| ours.rcode == "YXDOMAIN" && other.answer.is_subset(&ours.answer),
     },
     Rule {
         why: "with opt-out the encloser that is proved is one that has an NSEC3 record (RFC 5155 section 7.2.1); NSD and Knot look no further up",
         who: &["NSD ", "Knot"],
         holds: |_, ours, other| {
-            let opt_out = ours.authority.iter().any(|line| line.contains(" 50 1 1 "));
-            opt_out && (&ours.rcode, &ours.answer) == (&other.rcode, &other.answer)
+            ours.is_opt_out() && (&ours.rcode, &ours.answer) == (&other.rcode, &other.answer)
+        },
+    },
+    Rule {
+        why: "with opt-out as well what is denied is proved (RFC 5155 section 7.2); Knot has nothing to say but NXDOMAIN below some wildcards",
+        who: &["Knot"],
+        holds: |_, ours, other| {
+            let nothing = other.answer.is_empty() && other.authority.is_empty();
+            ours.is_opt_out() && nothing && !other.authoritative && ours.rcode == other.rcode
         },
     },
     Rule {
@@ -230,6 +237,11 @@ impl Answer {
     fn count(&self, rtype: u16) -> usize {
         let types = self.answer.iter().filter_map(|line| line.split(' ').nth(2));
         types.filter(|found| found.parse() == Ok(rtype)).count()
+    }
+
+    /// Whether something is denied with records that have the opt-out flag.
+    fn is_opt_out(&self) -> bool {
+        self.authority.iter().any(|line| line.contains(" 50 1 1 "))
     }
 
     /// Whether they differ in the authority section at most.
