@@ -2,6 +2,16 @@
 use super::*;
 use crate::policy::{Denied, Grant, Limits, Policy, Wanted, What};
 
+/// Limits that none of these tests comes to.
+const WIDE: Limits = Limits {
+    expire_seconds: 60,
+    ttl_min: 0,
+    ttl_max: 300,
+    values_max: 16,
+    value_octets_max: 255,
+    rate: 0,
+};
+
 fn delete_name(text: &str) -> Change {
     Change::DeleteName(name(&format!("{text}.example")).wire().to_vec())
 }
@@ -92,15 +102,7 @@ fn whoever_may_write_challenges_deletes_their_names_and_nothing_else() {
         grant("all", challenges()),
         grant("all", everything),
     ];
-    let limits = Limits {
-        expire_seconds: 60,
-        ttl_min: 0,
-        ttl_max: 300,
-        values_max: 16,
-        value_octets_max: 255,
-        rate: 0,
-    };
-    let policy = Policy::new(grants, limits);
+    let policy = Policy::new(grants, WIDE);
     let folder = Folder::new("granted");
     let slot = Arc::new(Slot::new(apex().wire()));
     slot.set(zone(1, &["_acme-challenge.www CAA 0 issue ca.example"]));
@@ -140,19 +142,11 @@ fn a_name_of_granted_types_may_be_deleted_as_a_whole() {
             types: types.to_vec(),
         },
     };
-    let limits = Limits {
-        expire_seconds: 60,
-        ttl_min: 0,
-        ttl_max: 300,
-        values_max: 16,
-        value_octets_max: 255,
-        rate: 0,
-    };
     let grants = vec![
         grant(&[RecordType::A]),
         grant(&[RecordType::AAAA, RecordType::DHCID]),
     ];
-    let policy = Policy::new(grants, limits);
+    let policy = Policy::new(grants, WIDE);
     let folder = Folder::new("typed");
     let slot = Arc::new(Slot::new(apex().wire()));
     slot.set(zone(1, &["b TXT x", "@ A 192.0.2.1"]));
